@@ -1,0 +1,1 @@
+"""The service: composition, HTTP API, jobs, configuration and command line."""

@@ -1,0 +1,1 @@
+"""Adapters: each implements ports of the core and owns one library."""

@@ -1,0 +1,1 @@
+"""Hand-over of energy-cost records."""

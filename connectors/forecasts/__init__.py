@@ -1,0 +1,1 @@
+"""Forecasts of PV and building load."""

@@ -1,0 +1,1 @@
+"""OCPP central system on aiohttp websockets."""

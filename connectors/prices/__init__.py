@@ -1,0 +1,1 @@
+"""Day-ahead prices and tariff files."""

@@ -1,0 +1,1 @@
+"""The pure core: domain types, planning, control decisions and costing, without any I/O."""

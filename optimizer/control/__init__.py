@@ -1,0 +1,1 @@
+"""One control step: observe, plan, dispatch, guard, send, record."""

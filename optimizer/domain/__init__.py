@@ -1,0 +1,1 @@
+"""Frozen value types that every package shares. Imports nothing of ours but the errors."""

@@ -1,0 +1,228 @@
+"""What is known of a connector, what it is told, and what a station tells us."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
+from optimizer.domain.metering import MeterSample
+
+
+class ConnectorStatus(StrEnum):
+    """State of a connector, the union of OCPP 1.6 and 2.x in one form."""
+
+    AVAILABLE = "available"
+    PREPARING = "preparing"
+    """Occupied, no energy asked for yet."""
+    CHARGING = "charging"
+    SUSPENDED_BY_EVSE = "suspended_by_evse"
+    SUSPENDED_BY_VEHICLE = "suspended_by_vehicle"
+    FINISHING = "finishing"
+    RESERVED = "reserved"
+    UNAVAILABLE = "unavailable"
+    FAULTED = "faulted"
+    UNKNOWN = "unknown"
+
+
+class LimitState(StrEnum):
+    """How far a limit has come."""
+
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    VERIFIED = "verified"
+    """Seen to be kept in the meter."""
+    REJECTED = "rejected"
+    UNANSWERED = "unanswered"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPeriod:
+    """One piece of a piecewise constant limit."""
+
+    start: datetime
+    """From when it holds, until the next period's start [UTC]."""
+    limit_kw: float
+    """Greatest power [kW]; 0 pauses."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitCommand:
+    """The limit of one EVSE from now on, as one charging profile."""
+
+    station_id: StationId
+    """Which station."""
+    evse_id: EvseId
+    """Which EVSE."""
+    transaction_id: TransactionId | None
+    """The transaction it is for; ``None``: whatever runs at the EVSE."""
+    periods: tuple[LimitPeriod, ...]
+    """At least one; the last is the safe value that holds when nothing newer comes."""
+    reason: str = ""
+    """Which limit, price or target binds, for people."""
+
+    @property
+    def first_kw(self) -> float:
+        """Limit in force at once [kW]."""
+        return self.periods[0].limit_kw
+
+    @property
+    def greatest_kw(self) -> float:
+        """Greatest limit of any period [kW]."""
+        return max(period.limit_kw for period in self.periods)
+
+
+@dataclass(frozen=True, slots=True)
+class Setpoint:
+    """The limit in force at one EVSE, as far as we know; kept in the store over restarts."""
+
+    evse_id: EvseId
+    """Which EVSE."""
+    periods: tuple[LimitPeriod, ...]
+    """What was sent."""
+    state: LimitState
+    """How far it has come."""
+    sent_at: datetime
+    """When it was sent [UTC]."""
+    answered_at: datetime | None = None
+    """When the station answered [UTC]."""
+    verified_at: datetime | None = None
+    """When the meter was first seen within it [UTC]."""
+    bound_before_kw: float = 0.0
+    """What the EVSE may have drawn before; counts until this setpoint is verified [kW]."""
+    reason: str = ""
+    """Which limit, price or target binds."""
+
+    def limit_at_kw(self, instant: datetime) -> float:
+        """Limit in force at ``instant`` [kW]."""
+        current = self.periods[0].limit_kw
+        for period in self.periods:
+            if period.start <= instant:
+                current = period.limit_kw
+        return current
+
+
+@dataclass(frozen=True, slots=True)
+class Connector:
+    """One connector as last observed."""
+
+    evse_id: EvseId
+    """Which EVSE."""
+    station_id: StationId
+    """Which station."""
+    online: bool
+    """Whether the station is connected now."""
+    status: ConnectorStatus
+    """Last reported state."""
+    session_id: SessionId | None = None
+    """The session on it."""
+    setpoint: Setpoint | None = None
+    """The last limit sent."""
+    safe_default_kw: float | None = None
+    """Limit of the default profile known to be installed [kW]; ``None``: none."""
+    last_sample: MeterSample | None = None
+    """The newest usable meter sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class StationBooted:
+    """A station announced itself."""
+
+    station_id: StationId
+    """Which station."""
+    at: datetime
+    """When [UTC]."""
+    ocpp_version: str
+    """1.6, 2.0.1 or 2.1."""
+    vendor: str = ""
+    """Maker."""
+    model: str = ""
+    """Model."""
+    firmware: str = ""
+    """Firmware version."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorReported:
+    """A connector's state changed."""
+
+    station_id: StationId
+    """Which station."""
+    ocpp_evse_id: int
+    """Which EVSE of it."""
+    status: ConnectorStatus
+    """Its state."""
+    at: datetime
+    """When [UTC]."""
+    error_code: str = ""
+    """Vendor's or OCPP's error code, empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionBegun:
+    """A transaction started at a station."""
+
+    station_id: StationId
+    """Which station."""
+    ocpp_evse_id: int
+    """Which EVSE of it."""
+    at: datetime
+    """When, by the station's time [UTC]."""
+    token_id: TokenId | None
+    """Token presented, where there is one."""
+    transaction_id: TransactionId | None
+    """Given by the station (2.x); ``None`` where the service gives it (1.6)."""
+    register_kwh: Decimal | None = None
+    """Register at the start [kWh]."""
+    reservation_ref: int | None = None
+    """OCPP reservationId, where told."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionFinished:
+    """A transaction ended at a station."""
+
+    station_id: StationId
+    """Which station."""
+    transaction_id: TransactionId
+    """Which transaction."""
+    at: datetime
+    """When, by the station's time [UTC]."""
+    register_kwh: Decimal | None = None
+    """Register at the end [kWh]."""
+    reason: str = ""
+    """OCPP reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionOpened:
+    """The service's answer to a begun transaction, persisted before it is given."""
+
+    transaction_id: TransactionId
+    """The id to use from now on; whole digits for OCPP 1.6."""
+    session_id: SessionId
+    """The session it belongs to."""
+    accepted: bool
+    """Whether the token may charge here and now."""
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleNeeds:
+    """What a vehicle said it needs (OCPP 2.x NotifyEVChargingNeeds)."""
+
+    station_id: StationId
+    """Which station."""
+    ocpp_evse_id: int
+    """Which EVSE of it."""
+    at: datetime
+    """When [UTC]."""
+    depart_at: datetime | None = None
+    """Stated departure [UTC]."""
+    energy_kwh: float | None = None
+    """Stated energy [kWh]."""
+    soc: float | None = None
+    """State of charge 0..1 (DC)."""
+    max_power_kw: float | None = None
+    """Greatest power the vehicle takes [kW]."""

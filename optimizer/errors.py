@@ -1,0 +1,85 @@
+"""Every error that chargehorizon raises on purpose.
+
+ChargeHorizonError
+├── InvalidInput            a value from outside: names field, value and fix
+│   ├── InvalidConfiguration   ... in the configuration of the service
+│   ├── InvalidDataFile        ... in a file: tariff, prices, sessions, weather
+│   └── InvalidRequest         ... in a call of the HTTP API
+├── NotFound                something named does not exist
+├── Conflict                a request contradicts what is already agreed
+├── SourceUnavailable       a price, forecast or meter source gave no answer
+├── ChargerUnreachable      a station is offline or did not answer in time
+├── ChargerRefused          a station answered, and the answer is no
+└── PlanningFailed          neither the solver nor a heuristic gave a plan
+"""
+
+from __future__ import annotations
+
+
+class ChargeHorizonError(Exception):
+    """The root: catch this to catch everything that is raised on purpose."""
+
+
+class InvalidInput(ChargeHorizonError):
+    """A value from outside cannot be used.
+
+    Args:
+        field: Dotted name of the field, as its author wrote it.
+        value: The value received.
+        fix: What would be accepted, as a sentence without a full stop.
+        where: File, request or object that the field stands in.
+    """
+
+    def __init__(self, field: str, value: object, fix: str, *, where: str = "") -> None:
+        self.field = field
+        self.value = value
+        self.fix = fix
+        self.where = where
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}{field} = {_shortened(value)}: {fix}")
+
+
+class InvalidConfiguration(InvalidInput):
+    """A setting of the service cannot be used."""
+
+
+class InvalidDataFile(InvalidInput):
+    """A line or field of a data file cannot be used."""
+
+
+class InvalidRequest(InvalidInput):
+    """A field of an HTTP request cannot be used."""
+
+
+class NotFound(ChargeHorizonError):
+    """Something that was named does not exist."""
+
+    def __init__(self, kind: str, identifier: object) -> None:
+        self.kind = kind
+        self.identifier = identifier
+        super().__init__(f"no {kind} {identifier!r}")
+
+
+class Conflict(ChargeHorizonError):
+    """A request contradicts what is already agreed."""
+
+
+class SourceUnavailable(ChargeHorizonError):
+    """A price, forecast or meter source gave no usable answer."""
+
+
+class ChargerUnreachable(ChargeHorizonError):
+    """A station is offline or did not answer in time."""
+
+
+class ChargerRefused(ChargeHorizonError):
+    """A station answered, and the answer is no."""
+
+
+class PlanningFailed(ChargeHorizonError):
+    """Neither the solver nor a heuristic gave a plan."""
+
+
+def _shortened(value: object, longest: int = 120) -> str:
+    text = repr(value)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,0 +1,1 @@
+"""The same control loop against a simulated site, on a clock of its own."""
