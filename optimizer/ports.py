@@ -43,6 +43,7 @@ from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.series import PowerSeries, PriceSeries
 from optimizer.domain.session import Session
+from optimizer.domain.tariff import Tariff
 
 
 class Clock(Protocol):
@@ -142,6 +143,18 @@ class PriceSource(Protocol):
 
         Raises:
             SourceUnavailable: There is no answer, or none that covers ``start``.
+        """
+        ...
+
+
+class TariffSource(Protocol):
+    """Gives the tariff of a site, market prices included."""
+
+    async def tariff(self, site_id: SiteId, start: datetime, end: datetime) -> Tariff:
+        """The tariff with all prices of ``[start, end)`` filled in.
+
+        Raises:
+            SourceUnavailable: A part of the time has no price, not even a stated substitute.
         """
         ...
 
