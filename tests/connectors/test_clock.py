@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from connectors.clock import AcceleratedClock, SystemClock
+from connectors.clock import AcceleratedClock, SystemClock, wall_time
 from optimizer.errors import InvalidInput
 from optimizer.ports import Clock
 
@@ -90,17 +90,22 @@ def test_a_speed_that_leads_nowhere_is_refused(speed: float) -> None:
         AcceleratedClock(SIMULATED_START, WALL_START, speed)
 
 
+def test_an_anchor_too_long_ago_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="wall_start"):
+        AcceleratedClock(SIMULATED_START, datetime(1990, 1, 1, tzinfo=UTC), speed=1_000_000)
+
+
 @pytest.mark.parametrize("field", ["simulated_start", "wall_start"])
 def test_a_naive_anchor_is_refused(field: str) -> None:
     anchors = {"simulated_start": SIMULATED_START, "wall_start": WALL_START}
     anchors[field] = anchors[field].replace(tzinfo=None)
     with pytest.raises(InvalidInput, match=field):
-        AcceleratedClock(**anchors, speed=1)
+        AcceleratedClock(anchors["simulated_start"], anchors["wall_start"], speed=1)
 
 
 @pytest.mark.parametrize("seconds", [3600.0, 0.0, -5.0])
 async def test_sleeping_lasts_at_least_as_long_on_the_accelerated_clock(seconds: float) -> None:
-    clock = AcceleratedClock(SIMULATED_START, WALL_START, speed=1_000_000)
+    clock = AcceleratedClock(SIMULATED_START, wall_time(), speed=1_000_000)
     before = clock.now()
     await clock.sleep(seconds)
     assert clock.now() - before >= timedelta(seconds=max(0.0, seconds))
