@@ -10,6 +10,7 @@ ChargeHorizonError
 ├── SourceUnavailable       a price, forecast or meter source gave no answer
 ├── ChargerUnreachable      a station is offline or did not answer in time
 ├── ChargerRefused          a station answered, and the answer is no
+├── StorageFailed           the database did not take, or not give, what was asked of it
 └── PlanningFailed          neither the solver nor a heuristic gave a plan
 """
 
@@ -74,6 +75,10 @@ class ChargerUnreachable(ChargeHorizonError):
 
 class ChargerRefused(ChargeHorizonError):
     """A station answered, and the answer is no."""
+
+
+class StorageFailed(ChargeHorizonError):
+    """The database did not take, or not give, what was asked of it; nothing of the call is stored."""
 
 
 class PlanningFailed(ChargeHorizonError):
