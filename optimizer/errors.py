@@ -78,7 +78,7 @@ class ChargerRefused(ChargeHorizonError):
 
 
 class StorageFailed(ChargeHorizonError):
-    """The database did not take, or not give, what was asked of it; nothing of the call is stored."""
+    """The database did not take, or not give, what was asked of it; what the call wrote may be lost."""
 
 
 class PlanningFailed(ChargeHorizonError):
