@@ -73,6 +73,9 @@ class PriceSeries:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boundaries", _checked_boundaries(self.boundaries, len(self.prices_per_kwh)))
+        for index, price in enumerate(self.prices_per_kwh):
+            if not price.is_finite():
+                raise InvalidInput(f"prices_per_kwh[{index}]", price, "give a finite number")
 
     @property
     def span(self) -> Interval:

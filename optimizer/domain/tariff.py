@@ -33,6 +33,10 @@ class TariffWindow:
     end: time = time(0)
     """First local time after; 00:00 is the end of the day."""
 
+    def __post_init__(self) -> None:
+        if self.end != time(0) and self.end <= self.start:
+            raise InvalidInput("end", self.end.isoformat(), f"must be after {self.start}, or split at midnight")
+
     def applies_on(self, day: date) -> bool:
         """Whether the local ``day`` is one of its days."""
         month_day = (day.month, day.day)
@@ -144,7 +148,7 @@ class Tariff:
         instants = {start, end}
         day = start.astimezone(self.zone).date() - timedelta(days=1)
         while day <= end.astimezone(self.zone).date() + timedelta(days=1):
-            instants |= {datetime.combine(day, clock, self.zone).astimezone(UTC) for clock in clock_times}
+            instants |= _instants_of(day, clock_times, self.zone)
             day += timedelta(days=1)
         if self.market is not None:
             instants |= set(self.market.boundaries)
@@ -156,3 +160,34 @@ class Tariff:
         first = datetime(local.year, local.month, 1, tzinfo=self.zone)
         following = datetime(local.year + local.month // 12, local.month % 12 + 1, 1, tzinfo=self.zone)
         return Interval(first, following)
+
+
+def _instants_of(day: date, clock_times: set[time], zone: ZoneInfo) -> set[datetime]:
+    """When the clocks show ``clock_times`` on a local day, and when they are set forward or back [UTC].
+
+    On the day they are set back a time may come twice; on the day they are set forward it may not come at all, and what
+    begins at such a time begins when the clocks are set.
+    """
+    start = datetime.combine(day, time(0), zone).astimezone(UTC)
+    end = datetime.combine(day + timedelta(days=1), time(0), zone).astimezone(UTC)
+    if start.astimezone(zone).utcoffset() == end.astimezone(zone).utcoffset():
+        return {datetime.combine(day, clock, zone).astimezone(UTC) for clock in clock_times}
+    instants = {
+        datetime.combine(day, clock.replace(fold=fold), zone).astimezone(UTC)
+        for clock in clock_times
+        for fold in (0, 1)
+    }
+    kept = {instant for instant in instants if instant.astimezone(zone).time() in clock_times}
+    return kept | {_clock_change(start, end, zone)}
+
+
+def _clock_change(start: datetime, end: datetime, zone: ZoneInfo) -> datetime:
+    """The one instant between two at which the offset of ``zone`` changes [UTC]."""
+    before, after = start, end
+    while after - before > timedelta(seconds=1):
+        middle = (before + (after - before) // 2).replace(microsecond=0)
+        if middle.astimezone(zone).utcoffset() == start.astimezone(zone).utcoffset():
+            before = middle
+        else:
+            after = middle
+    return after
