@@ -1,0 +1,68 @@
+"""Energy-cost records, bills, and the closing of a billing window."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from api.auth import Scope
+from api.cost_views import (
+    BalanceView,
+    BillListView,
+    BillView,
+    EnergyCostRecordListView,
+    EnergyCostRecordView,
+)
+from api.operations import Call, Operation, Reply
+from api.schemas import CloseWindowRequest, RecordFilter
+from optimizer.domain.cost import EnergyCostRecord
+from optimizer.domain.ids import SessionId
+from optimizer.domain.moment import Interval
+from optimizer.errors import Conflict, InvalidRequest, NotFound
+
+# Registers are cut at quarter-hours; a window that starts elsewhere would split an interval of the bill.
+WINDOW_STEP_MINUTES = 15
+
+
+async def records(call: Call, query: RecordFilter) -> Reply[EnergyCostRecordListView]:
+    """List energy-cost records: what each session's energy cost the site, line by line."""
+    found = await call.service.stores.records.records(
+        call.service.site.id,
+        session_id=SessionId(query.session_id) if query.session_id is not None else None,
+        status=query.status,
+    )
+    views = [EnergyCostRecordView.of(record) for record in found if _within(record, query.start, query.end)]
+    return Reply(EnergyCostRecordListView(energy_cost_records=views))
+
+
+async def bills(call: Call) -> Reply[BillListView]:
+    """List the site's bills by window."""
+    found = await call.service.stores.records.bills(call.service.site.id)
+    return Reply(BillListView(bills=[BillView.of(bill) for bill in found]))
+
+
+async def close_window(call: Call, body: CloseWindowRequest) -> Reply[BalanceView]:
+    """Make the site's bill of a window and the final records of its sessions.
+
+    The answer shows who bears which part, and that the parts add up to the bill. Closing the same window again with
+    the same meter readings changes nothing.
+    """
+    if call.path["site_id"] != call.service.site.id:
+        raise NotFound("site", call.path["site_id"])
+    for field, instant in (("start", body.start), ("end", body.end)):
+        if instant.minute % WINDOW_STEP_MINUTES or instant.second or instant.microsecond:
+            raise InvalidRequest(field, instant.isoformat(), "give a full quarter-hour")
+    now = call.service.clock.now()
+    if body.end > now:
+        raise Conflict(f"the window ends at {body.end.isoformat()}, which is after now, {now.isoformat()}")
+    return Reply(BalanceView.of(await call.service.control.close_window(Interval(body.start, body.end))))
+
+
+def _within(record: EnergyCostRecord, start: datetime | None, end: datetime | None) -> bool:
+    return (start is None or record.window.end > start) and (end is None or record.window.start < end)
+
+
+OPERATIONS = (
+    Operation("GET", "/v1/energy-cost-records", records, Scope.BILLING),
+    Operation("GET", "/v1/bills", bills, Scope.BILLING),
+    Operation("POST", "/v1/sites/{site_id}/close-window", close_window, Scope.BILLING, conflicts=True),
+)

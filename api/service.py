@@ -1,0 +1,66 @@
+"""What the routes see of the running service: ports, and the few things they may ask of the control loop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from api.auth import KeyRing
+from api.metrics import ServiceMetrics
+from api.readiness import Readiness
+from optimizer.domain.cost import CostAllocation, SiteBill
+from optimizer.domain.moment import Interval
+from optimizer.domain.site import Site
+from optimizer.ports import ChargerGateway, Clock, Stores, TariffSource
+
+
+class SiteControl(Protocol):
+    """What a request may ask of the control loop. The two ``*_soon`` return at once."""
+
+    def guard_soon(self) -> None:
+        """Let the guard act now instead of at its next tick."""
+        ...
+
+    def plan_soon(self, trigger: str) -> None:
+        """Let the planner plan anew now; ``trigger`` is kept with the plan."""
+        ...
+
+    async def close_window(self, window: Interval) -> CostAllocation:
+        """Make the site's bill of ``window`` and the final records of its sessions.
+
+        Raises:
+            Conflict: The window cannot be closed yet.
+        """
+        ...
+
+    async def cost_so_far(self, at: datetime) -> SiteBill | None:
+        """The bill of the running billing month up to ``at``; ``None``: the site meter has said nothing yet."""
+        ...
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that answers requests."""
+
+    site: Site
+    """What stands there."""
+    clock: Clock
+    """The service's time."""
+    stores: Stores
+    """Everything kept."""
+    gateway: ChargerGateway
+    """The stations."""
+    tariffs: TariffSource
+    """What energy costs."""
+    control: SiteControl
+    """The control loop."""
+    keys: KeyRing
+    """Who may call."""
+    metrics: ServiceMetrics
+    """What is counted."""
+    readiness: Readiness
+    """Whether the work is done in time."""
+    intake: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One change at a time, so that a repeated request meets what the first one kept."""
