@@ -100,6 +100,8 @@ class Tariff:
     """Day-ahead prices that come on top of the bands."""
     version: str = ""
     """Date or number by which a record can name the tariff."""
+    market_priced: bool = False
+    """Whether day-ahead prices must come on top; without them no price is told."""
 
     def __post_init__(self) -> None:
         if not self.energy_bands and self.market is None:
@@ -129,7 +131,13 @@ class Tariff:
         return None
 
     def import_price_per_kwh_at(self, instant: datetime) -> Decimal:
-        """Price of a kWh from the grid at ``instant``, without the demand charge."""
+        """Price of a kWh from the grid at ``instant``, without the demand charge.
+
+        Raises:
+            InvalidInput: No band or no market price covers ``instant``.
+        """
+        if self.market_priced and self.market is None:
+            raise InvalidInput(f"tariffs.{self.id}.market", None, "give the day-ahead prices this tariff is based on")
         band = self.band_at(instant)
         price = band.price_per_kwh if band else Decimal(0)
         return price + self.market.price_per_kwh_at(instant) if self.market else price
