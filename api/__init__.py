@@ -1,1 +1,1 @@
-"""The service: composition, HTTP API, jobs, configuration and command line."""
+"""The service: configuration, composition, HTTP API, periodic work and command line."""

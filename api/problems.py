@@ -20,6 +20,7 @@ from optimizer.errors import (
     NotFound,
     PlanningFailed,
     SourceUnavailable,
+    StorageFailed,
 )
 
 PROBLEM_TYPE_PREFIX = "urn:problem-type:chargehorizon:"
@@ -127,7 +128,7 @@ def problem_of(error: ChargeHorizonError) -> HttpProblem:
             return HttpProblem(HTTPStatus.NOT_FOUND, "not-found", str(error))
         case Conflict():
             return HttpProblem(HTTPStatus.CONFLICT, "conflict", str(error))
-        case SourceUnavailable() | PlanningFailed():
+        case SourceUnavailable() | PlanningFailed() | StorageFailed():
             return HttpProblem(HTTPStatus.SERVICE_UNAVAILABLE, "source-unavailable", str(error))
         case ChargerUnreachable() | ChargerRefused():
             return HttpProblem(HTTPStatus.BAD_GATEWAY, "charger-failed", str(error))

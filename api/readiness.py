@@ -53,7 +53,7 @@ class Readiness:
         found += self._too_old("plan", self.planned_at, self._greatest_plan_age_s)
         try:
             await self._stores.sessions.sessions(self._site_id, limit=1)
-        except (ChargeHorizonError, OSError) as error:
+        except ChargeHorizonError as error:
             found.append(f"the database does not answer: {error}")
         return tuple(found)
 

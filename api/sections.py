@@ -43,14 +43,17 @@ class Section(BaseModel):
         return given
 
 
-def configuration_errors(error: ValidationError, where: str) -> tuple[InvalidConfiguration, ...]:
+def configuration_errors(
+    error: ValidationError, where: str, sections_of_kinds: frozenset[str]
+) -> tuple[InvalidConfiguration, ...]:
     """All that is wrong in a file, each with field, value and fix.
 
     Args:
         error: What pydantic found.
         where: The file.
+        sections_of_kinds: Sections that come in several kinds; pydantic puts the kind into the place of an error.
     """
-    return tuple(_configuration_error(found, where) for found in error.errors(include_url=False))
+    return tuple(_configuration_error(found, where, sections_of_kinds) for found in error.errors(include_url=False))
 
 
 def first_of(errors: tuple[InvalidConfiguration, ...]) -> InvalidConfiguration:
@@ -69,8 +72,10 @@ def dotted(location: Iterable[int | str]) -> str:
     return text
 
 
-def _configuration_error(found: ErrorDetails, where: str) -> InvalidConfiguration:
+def _configuration_error(found: ErrorDetails, where: str, sections_of_kinds: frozenset[str]) -> InvalidConfiguration:
     kind, location, value = found["type"], list(found["loc"]), found["input"]
+    if location and location[0] in sections_of_kinds:
+        del location[1:2]
     if kind == "unknown_field":
         name = found["ctx"]["name"]
         value = value.get(name) if isinstance(value, dict) else value

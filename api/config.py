@@ -1,0 +1,369 @@
+"""The one configuration file of a service: YAML, checked field by field, paths relative to the file itself.
+
+Secrets may come from the environment, which wins over the file: ``CHARGEHORIZON_ENTSOE_API_KEY``,
+``CHARGEHORIZON_WEBHOOK_SECRET`` and ``CHARGEHORIZON_STORAGE_URL``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from api.auth import ApiKey, Scope
+from api.schemas import Instant
+from api.sections import Section, configuration_errors, first_of
+from api.site_section import Positive, SiteSection
+from connectors.ocpp.settings import OcppSettings
+from optimizer.control.settings import ControlSettings
+from optimizer.domain.ids import TariffId
+from optimizer.errors import InvalidConfiguration, InvalidInput
+from optimizer.planning.settings import PlanningSettings
+
+_FOLDER = "folder"
+_SQLITE_FILE = "sqlite:///"
+_SECTIONS_OF_KINDS = frozenset({"clock", "market_prices"})
+
+
+def _beside_the_file(path: Path, validation: ValidationInfo) -> Path:
+    found = Path((validation.context or {}).get(_FOLDER, ".")) / path.expanduser()
+    if not found.is_file():
+        raise ValueError(f"no such file; looked for {found}")
+    return found
+
+
+def _storage_beside_the_file(url: str, validation: ValidationInfo) -> str:
+    if not url.startswith(_SQLITE_FILE):
+        return url
+    path = Path((validation.context or {}).get(_FOLDER, ".")) / url.removeprefix(_SQLITE_FILE)
+    if not path.parent.is_dir():
+        raise ValueError(f"no such folder; make {path.parent}")
+    return f"{_SQLITE_FILE}{path}"
+
+
+def _fields_of(kind: type[Any]) -> Callable[[Any], Any]:
+    """Refuses a field that the settings ``kind`` does not have, naming the nearest one that it has."""
+    known = sorted(one.name for one in fields(kind))
+
+    def refuse_unknown(given: Any) -> Any:
+        for name in given if isinstance(given, dict) else ():
+            if name not in known:
+                nearest = get_close_matches(str(name), known, n=1)
+                hint = f"did you mean {nearest[0]}?" if nearest else f"known here are {', '.join(known)}"
+                raise PydanticCustomError("unknown_field", "no such field; {hint}", {"name": str(name), "hint": hint})
+        return given
+
+    return refuse_unknown
+
+
+ExistingFile = Annotated[Path, AfterValidator(_beside_the_file)]
+StorageUrl = Annotated[str, Field(min_length=1), AfterValidator(_storage_beside_the_file)]
+Host = Annotated[str, Field(min_length=1, max_length=253)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Control = Annotated[ControlSettings, BeforeValidator(_fields_of(ControlSettings))]
+Planning = Annotated[PlanningSettings, BeforeValidator(_fields_of(PlanningSettings))]
+OcppBehaviour = Annotated[OcppSettings, BeforeValidator(_fields_of(OcppSettings))]
+
+
+class TariffSection(Section):
+    """What the site pays."""
+
+    file: ExistingFile
+    """The tariff file."""
+
+
+class EntsoePrices(Section):
+    """Day-ahead prices of a bidding zone from the ENTSO-E transparency platform."""
+
+    source: Literal["entsoe"]
+    """Where prices come from."""
+    area: Annotated[str, Field(pattern=r"^[A-Z0-9_]{2,16}$")]
+    """Bidding zone as entsoe-py names it, for example DE_LU or DK_1."""
+    api_key: SecretStr | None = None
+    """Security token of the platform; better given by CHARGEHORIZON_ENTSOE_API_KEY."""
+
+
+class FilePrices(Section):
+    """Market prices from a file."""
+
+    source: Literal["file"]
+    """Where prices come from."""
+    file: ExistingFile
+    """The price file."""
+    zone: str | None = None
+    """Bidding zone or settlement point, where the file holds several."""
+
+
+class ForecastSection(Section):
+    """What is expected of building and PV."""
+
+    building_file: ExistingFile | None = None
+    """Load profile of the building; left out: what was metered at the same time of earlier days."""
+    pv_file: ExistingFile | None = None
+    """Expected PV power; left out: computed from the arrays and a clear sky."""
+
+
+class StorageSection(Section):
+    """Where everything is kept."""
+
+    url: StorageUrl = "sqlite:///chargehorizon.db"
+    """sqlite:///FILE, relative to this file, or postgresql://USER:PASSWORD@HOST/NAME."""
+    kept_plans: Annotated[int, Field(ge=10)] = 2_000
+    """How many plans are kept; meter values and records are kept for ever."""
+
+
+class TlsSection(Section):
+    """Certificate of an endpoint."""
+
+    certificate: ExistingFile
+    """The chain in PEM."""
+    key: ExistingFile
+    """The private key in PEM."""
+    client_ca: ExistingFile | None = None
+    """Certificates that sign stations' own ones, for security profile 3."""
+
+
+class StationPassword(Section):
+    """How one station proves who it is (security profiles 1 and 2)."""
+
+    station_id: str
+    """Which station."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of its password, in hexadecimal."""
+
+
+class OcppSection(Section):
+    """The endpoint that stations connect to."""
+
+    host: Host = "0.0.0.0"
+    """Address to listen on."""
+    port: Port = 9000
+    """Port to listen on; 0: any free one."""
+    security_profile: Literal[0, 1, 2, 3]
+    """0 none (only in a network of its own), 1 password, 2 password and TLS, 3 TLS with the stations' certificates."""
+    passwords: tuple[StationPassword, ...] = ()
+    """One a station, for profiles 1 and 2."""
+    tls: TlsSection | None = None
+    """Certificate of the endpoint, for profiles 2 and 3."""
+    behaviour: OcppBehaviour = OcppSettings()
+    """Waiting times and limits of the protocol."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.security_profile in (1, 2) and not self.passwords:
+            raise ValueError(f"security_profile {self.security_profile} needs passwords")
+        if self.security_profile in (2, 3) and self.tls is None:
+            raise ValueError(f"security_profile {self.security_profile} needs tls")
+        if self.security_profile == 3 and self.tls is not None and self.tls.client_ca is None:
+            raise ValueError("security_profile 3 needs tls.client_ca")
+        return self
+
+
+class ApiKeySection(Section):
+    """Who may call the HTTP API."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,48}$")]
+    """Name in the log."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 of the key, in hexadecimal; `chargehorizon config new-key` makes both."""
+    scopes: tuple[Scope, ...] = Field(min_length=1)
+    """What the key permits: read, reserve, grid, meter, billing, admin."""
+
+    def to_key(self) -> ApiKey:
+        """The key as the service holds it."""
+        return ApiKey(self.name, self.sha256, frozenset(self.scopes))
+
+
+class HttpSection(Section):
+    """The HTTP API."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on; put a proxy with TLS before it where callers come from outside."""
+    port: Port = 8080
+    """Port to listen on; 0: any free one."""
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    """Greatest size of a request's body."""
+    api_keys: tuple[ApiKeySection, ...] = Field(min_length=1)
+    """Who may call."""
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        for field in ("name", "sha256"):
+            values = [getattr(key, field) for key in self.api_keys]
+            if len(set(values)) != len(values):
+                raise ValueError(f"api_keys need a {field} of their own each")
+        return self
+
+
+class SystemClockSection(Section):
+    """Real time."""
+
+    kind: Literal["system"] = "system"
+    """Which clock."""
+
+
+class AcceleratedClockSection(Section):
+    """A clock that runs faster than the wall's, for demonstrations."""
+
+    kind: Literal["accelerated"]
+    """Which clock."""
+    simulated_start: Instant
+    """What the clock shows at ``wall_start``."""
+    wall_start: Instant
+    """The anchor in real time; a restart with the same anchor goes on with the same time."""
+    speed: Positive
+    """Seconds of this clock in one second of the wall."""
+
+
+class JobSection(Section):
+    """How often the work beside control is done, in seconds of the service's clock."""
+
+    settle_s: Positive = 60.0
+    """Provisional records of sessions that have ended."""
+    deliver_s: Positive = 10.0
+    """Hand-over of queued records to billing."""
+    refresh_prices_s: Positive = 900.0
+    """Reading market prices anew."""
+    ready_after_missed: Annotated[int, Field(ge=2)] = 3
+    """Periods without a plan or guard step after which /readyz says no."""
+
+
+class WebhookSection(Section):
+    """Where energy-cost records are sent."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    """Address of the billing system."""
+    secret: SecretStr | None = None
+    """Signing secret, whsec_...; better given by CHARGEHORIZON_WEBHOOK_SECRET."""
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 15.0
+    """Time the billing system has to answer [s of the wall]."""
+    allow_private_address: bool = False
+    """Whether the address may lie in a private network."""
+
+
+class LoggingSection(Section):
+    """What is written to the log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level."""
+    format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
+
+
+class Configuration(Section):
+    """The whole file."""
+
+    site: SiteSection
+    """The site."""
+    tariff: TariffSection
+    """What it pays."""
+    market_prices: Annotated[EntsoePrices | FilePrices, Field(discriminator="source")] | None = None
+    """Day-ahead prices, where the tariff has them."""
+    forecasts: ForecastSection = ForecastSection()
+    """What is expected of building and PV."""
+    storage: StorageSection = StorageSection()
+    """Where everything is kept."""
+    ocpp: OcppSection
+    """The endpoint that stations connect to."""
+    http: HttpSection
+    """The HTTP API."""
+    clock: Annotated[SystemClockSection | AcceleratedClockSection, Field(discriminator="kind")] = SystemClockSection()
+    """The service's time."""
+    jobs: JobSection = JobSection()
+    """How often the work beside control is done."""
+    control: Control = ControlSettings()
+    """Choices about loop, guard and dispatch, with their periods."""
+    planning: Planning = PlanningSettings()
+    """Choices of the planner."""
+    billing_webhook: WebhookSection | None = None
+    """Where energy-cost records are sent; left out: they stay in the store."""
+    logging: LoggingSection = LoggingSection()
+    """What is written to the log."""
+
+
+class Secrets(BaseSettings):
+    """What the environment may give instead of the file."""
+
+    model_config = SettingsConfigDict(env_prefix="CHARGEHORIZON_", extra="ignore", frozen=True)
+
+    entsoe_api_key: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    storage_url: str | None = None
+
+
+def load_configuration(path: Path, secrets: Secrets | None = None) -> Configuration:
+    """Read and check a configuration file.
+
+    Args:
+        path: The file.
+        secrets: What wins over the file; ``None``: the environment.
+
+    Raises:
+        InvalidConfiguration: The first thing that is wrong; whatever else is wrong is noted on it.
+    """
+    given = _with_secrets(_read(path), secrets if secrets is not None else Secrets())
+    try:
+        configuration = Configuration.model_validate(given, context={_FOLDER: path.parent})
+    except ValidationError as error:
+        raise first_of(configuration_errors(error, str(path), _SECTIONS_OF_KINDS)) from error
+    except InvalidInput as error:
+        # Checks of the planner's and the OCPP endpoint's own settings, which name their section themselves.
+        raise InvalidConfiguration(error.field, error.value, error.fix, where=str(path)) from error
+    try:
+        configuration.site.to_site(TariffId(""))
+    except InvalidInput as error:
+        # The domain's own checks: fuses that are no tree, two EVSEs of one name.
+        raise InvalidConfiguration(f"site.{error.field}", error.value, error.fix, where=str(path)) from error
+    return configuration
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which no field may stand twice: the last one would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # SafeLoader underneath: nothing in the file is executed.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+    except OSError as error:
+        fix = f"give a configuration file that can be read: {error.strerror}"
+        raise InvalidConfiguration("(file)", str(path), fix, where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise InvalidConfiguration("(file)", error.reason, "save the file as UTF-8", where=str(path)) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidConfiguration(f"(line {line})", error.problem, "must be YAML", where=str(path)) from error
+    except yaml.YAMLError as error:
+        raise InvalidConfiguration("(file)", str(error), "must be YAML", where=str(path)) from error
+    if not isinstance(content, dict):
+        raise InvalidConfiguration("(file)", content, "give sections: site, tariff, ocpp, http", where=str(path))
+    return content
+
+
+def _with_secrets(given: dict[str, Any], secrets: Secrets) -> dict[str, Any]:
+    """The file's content with what the environment says in its place."""
+    merged = dict(given)
+    prices, webhook = given.get("market_prices"), given.get("billing_webhook")
+    if secrets.entsoe_api_key is not None and isinstance(prices, dict) and prices.get("source") == "entsoe":
+        merged["market_prices"] = prices | {"api_key": secrets.entsoe_api_key}
+    if secrets.webhook_secret is not None and isinstance(webhook, dict):
+        merged["billing_webhook"] = webhook | {"secret": secrets.webhook_secret}
+    if secrets.storage_url is not None:
+        merged["storage"] = {"url": secrets.storage_url}
+    return merged
