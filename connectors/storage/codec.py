@@ -1,0 +1,95 @@
+"""Nested domain objects as JSON text, written and read by pydantic from the dataclasses' own annotations."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from optimizer.domain.charger import Setpoint, StationBooted
+from optimizer.domain.cost import EnergyCostRecord, SiteBill
+from optimizer.domain.event import GridEvent
+from optimizer.domain.metering import MeterSample
+from optimizer.domain.plan import Fallback, FeasibleAtLimit, PlanOutcome, ProvenOptimal
+from optimizer.domain.reservation import Reservation
+from optimizer.domain.session import Session
+from optimizer.errors import StorageFailed
+
+Domain = TypeVar("Domain")
+
+
+class JsonCodec(Generic[Domain]):
+    """Writes one domain type as JSON and reads it back, equal in every digit.
+
+    Decimals become strings, floats the shortest text that reads back the same, instants ISO 8601 in UTC. A field that
+    is missing in an old text takes the dataclass's default, so an added field needs no migration.
+
+    Args:
+        domain_type: The dataclass.
+    """
+
+    def __init__(self, domain_type: type[Domain]) -> None:
+        self._domain_type = domain_type
+        # In a tuple, because pydantic takes no config beside a dataclass; infinite numbers (a bound that no solver
+        # gave) would be written as null and refused on reading.
+        self._adapter: TypeAdapter[tuple[Domain]] = TypeAdapter(
+            tuple[domain_type],  # type: ignore[valid-type, arg-type]
+            config=ConfigDict(ser_json_inf_nan="strings"),
+        )
+
+    def text(self, value: Domain) -> str:
+        """Write ``value``."""
+        return self._adapter.dump_json((value,)).decode()
+
+    def value(self, text: str) -> Domain:
+        """Read what `text` wrote.
+
+        Raises:
+            StorageFailed: The text is not of this type.
+        """
+        try:
+            return self._adapter.validate_json(text)[0]
+        except ValidationError as error:
+            raise StorageFailed(f"a stored {self._domain_type.__name__} cannot be read: {error}") from error
+
+
+SESSION_JSON = JsonCodec(Session)
+SETPOINT_JSON = JsonCodec(Setpoint)
+BOOT_JSON = JsonCodec(StationBooted)
+SAMPLE_JSON = JsonCodec(MeterSample)
+RESERVATION_JSON = JsonCodec(Reservation)
+GRID_EVENT_JSON = JsonCodec(GridEvent)
+RECORD_JSON = JsonCodec(EnergyCostRecord)
+BILL_JSON = JsonCodec(SiteBill)
+
+_PROVEN_OPTIMAL = JsonCodec(ProvenOptimal)
+_FEASIBLE_AT_LIMIT = JsonCodec(FeasibleAtLimit)
+_FALLBACK = JsonCodec(Fallback)
+
+
+def outcome_text(outcome: PlanOutcome) -> tuple[str, str]:
+    """The kind of an outcome and its JSON text."""
+    match outcome:
+        case ProvenOptimal():
+            return "proven_optimal", _PROVEN_OPTIMAL.text(outcome)
+        case FeasibleAtLimit():
+            return "feasible_at_limit", _FEASIBLE_AT_LIMIT.text(outcome)
+        case Fallback():
+            return "fallback", _FALLBACK.text(outcome)
+
+
+def outcome_value(kind: str, text: str) -> PlanOutcome:
+    """Read what `outcome_text` wrote.
+
+    Raises:
+        StorageFailed: The kind is unknown or the text is not of it.
+    """
+    match kind:
+        case "proven_optimal":
+            return _PROVEN_OPTIMAL.value(text)
+        case "feasible_at_limit":
+            return _FEASIBLE_AT_LIMIT.value(text)
+        case "fallback":
+            return _FALLBACK.value(text)
+        case _:
+            raise StorageFailed(f"a stored plan is of the unknown kind {kind!r}")

@@ -1,0 +1,47 @@
+"""Which station and EVSE stand at which site, as far as the stores need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optimizer.domain.ids import SiteId, StationId
+from optimizer.domain.site import Evse, Site
+from optimizer.errors import InvalidConfiguration, NotFound
+
+
+class Topology:
+    """The sites of one database.
+
+    Args:
+        sites: The sites; station and EVSE ids are unique over all of them.
+
+    Raises:
+        InvalidConfiguration: A site, station or EVSE id occurs twice.
+    """
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        _check_unique("sites.id", [site.id for site in sites])
+        _check_unique("stations.id", [station.id for site in sites for station in site.stations])
+        _check_unique("evses.id", [evse_id for site in sites for evse_id in site.evses])
+        self._sites = {site.id: site for site in sites}
+        self._site_of_station = {station.id: site.id for site in sites for station in site.stations}
+
+    def evses(self, site_id: SiteId) -> tuple[Evse, ...]:
+        """The EVSEs of a site in the order of its stations.
+
+        Raises:
+            NotFound: The site is unknown.
+        """
+        if site_id not in self._sites:
+            raise NotFound("site", site_id)
+        return tuple(self._sites[site_id].evses.values())
+
+    def site_of(self, station_id: StationId) -> SiteId | None:
+        """The site that a station stands at; ``None`` for an unknown station."""
+        return self._site_of_station.get(station_id)
+
+
+def _check_unique(field: str, identifiers: Sequence[str]) -> None:
+    repeated = sorted({identifier for identifier in identifiers if identifiers.count(identifier) > 1})
+    if repeated:
+        raise InvalidConfiguration(field, repeated, "give each its own id over all sites of the database")
