@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from optimizer.domain.ids import EvseId, ReservationId, SessionId, SiteId, TokenId, TransactionId, VehicleId
-from optimizer.domain.moment import require_utc
+from optimizer.domain.moment import Interval, require_utc
 from optimizer.errors import InvalidInput
 
 
@@ -117,6 +117,8 @@ class Session:
     """Power the vehicle was last seen to stop at below its limit [kW]; 0 when full; ``None``: not seen to."""
     pauses: int = 0
     """Times that its charging was paused by us."""
+    paused: tuple[Interval, ...] = ()
+    """When its limit was zero because we set it so; such time is never parking time."""
 
     @property
     def is_active(self) -> bool:
