@@ -1,0 +1,183 @@
+"""Files of figures, read so that every refusal names file, field, value and fix.
+
+Numbers stay what their author wrote: JSON numbers and YAML scalars become `Decimal` without passing through a float.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from optimizer.domain.moment import require_utc
+from optimizer.errors import InvalidDataFile, InvalidInput
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        InvalidDataFile: It is missing, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidDataFile("file", str(path), f"give a readable file ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InvalidDataFile("file", str(path), "save it as UTF-8") from error
+
+
+def read_json(path: Path) -> object:
+    """Return a JSON file's content, its numbers with a fraction as `Decimal`.
+
+    Raises:
+        InvalidDataFile: It cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path), parse_float=Decimal)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}"
+        raise InvalidDataFile(
+            place, error.doc[error.pos :][:40], f"must be JSON ({error.msg})", where=str(path)
+        ) from error
+
+
+def read_yaml(path: Path) -> object:
+    """Return a YAML file's content with every scalar as text: 12:00, 06-01 and 0.05623 stay what they look like.
+
+    Raises:
+        InvalidDataFile: It cannot be read, or is no YAML.
+    """
+    try:
+        return yaml.load(read_text(path), Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidDataFile(f"line {line}", error.problem, "must be YAML", where=str(path)) from error
+    except yaml.YAMLError as error:
+        raise InvalidDataFile("file", str(error), "must be YAML", where=str(path)) from error
+
+
+def checked(model: type[Model], content: object, path: Path) -> Model:
+    """Return ``content`` as a ``model``.
+
+    Raises:
+        InvalidDataFile: It does not fit; the message names the first field that does not.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "file"
+        value = "nothing" if first["type"] == "missing" else first["input"]
+        raise InvalidDataFile(field, value, first["msg"], where=str(path)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """One line of a CSV file under its header."""
+
+    path: Path
+    """The file."""
+    line: int
+    """Line number, the header being 1."""
+    cells: dict[str, str]
+    """Text by column."""
+
+    def refused(self, column: str, fix: str) -> InvalidDataFile:
+        """The error that says what is wrong with a cell of this row."""
+        return InvalidDataFile(f"line {self.line}, {column}", self.cells.get(column), fix, where=str(self.path))
+
+    def exact(self, column: str) -> Decimal:
+        """A cell as a finite exact number.
+
+        Raises:
+            InvalidDataFile: It is not one.
+        """
+        try:
+            number = Decimal(self.cells[column].strip())
+        except InvalidOperation as error:
+            raise self.refused(column, "give a number with a decimal point") from error
+        if not number.is_finite():
+            raise self.refused(column, "give a finite number")
+        return number
+
+    def number(self, column: str) -> float:
+        """A cell as a finite float.
+
+        Raises:
+            InvalidDataFile: It is not one.
+        """
+        try:
+            number = float(self.cells[column])
+        except ValueError as error:
+            raise self.refused(column, "give a number with a decimal point") from error
+        if not isfinite(number):
+            raise self.refused(column, "give a finite number")
+        return number
+
+    def instant(self, column: str) -> datetime:
+        """A cell as an instant [UTC].
+
+        Raises:
+            InvalidDataFile: It is no ISO 8601 time with a UTC offset.
+        """
+        fix = "give ISO 8601 with a UTC offset, for example 2026-03-01T08:00:00Z"
+        try:
+            return require_utc(column, datetime.fromisoformat(self.cells[column].strip()))
+        except (ValueError, InvalidInput) as error:
+            raise self.refused(column, fix) from error
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[CsvRow]:
+    """Return the rows of a CSV file whose header holds ``columns``; commas or semicolons separate.
+
+    With semicolons a comma is the decimal sign, as in Danish and German exports.
+
+    Raises:
+        InvalidDataFile: The file cannot be read, has no rows, lacks a column, or a row has too few or too many cells.
+    """
+    lines = read_text(path).splitlines()
+    header = csv_header(path, lines)
+    for column in columns:
+        if column not in header:
+            raise InvalidDataFile("header", ",".join(header), f"must have a column {column}", where=str(path))
+    separator = _separator(lines)
+    rows = []
+    for line, cells in enumerate(csv.reader(lines[1:], delimiter=separator), start=2):
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise InvalidDataFile(f"line {line}", separator.join(cells), f"give {len(header)} cells", where=str(path))
+        if separator == ";":
+            cells = [cell.replace(",", ".") for cell in cells]  # noqa: PLW2901
+        rows.append(CsvRow(path, line, dict(zip(header, cells, strict=True))))
+    if not rows:
+        raise InvalidDataFile("file", str(path), "give at least one row under the header")
+    return rows
+
+
+def csv_header(path: Path, lines: Sequence[str] | None = None) -> list[str]:
+    """Return the column names of a CSV file.
+
+    Raises:
+        InvalidDataFile: The file cannot be read or is empty.
+    """
+    lines = read_text(path).splitlines() if lines is None else lines
+    if not lines:
+        raise InvalidDataFile("file", str(path), "give a header line and rows")
+    return [name.strip() for name in lines[0].split(_separator(lines))]
+
+
+def _separator(lines: Sequence[str]) -> str:
+    return ";" if ";" in lines[0] else ","
