@@ -51,6 +51,16 @@ def make_app(service: Service, *, body_limit_bytes: int) -> web.Application:
     return app
 
 
+def make_runner(app: web.Application, *, shutdown_timeout_s: float) -> web.AppRunner:
+    """What serves the application; bodies are taken as they come, so that a small one cannot unpack to a large one.
+
+    Args:
+        app: The application.
+        shutdown_timeout_s: Time that running requests are given at the end [s].
+    """
+    return web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=shutdown_timeout_s)
+
+
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure as a problem, and write one line a request into the log."""

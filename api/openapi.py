@@ -71,8 +71,7 @@ def _schemas(
     for operation in operations:
         if operation.body_model is not None:
             wanted[operation.body_model, "validation"] = None
-        if operation.reply_model is not None:
-            wanted[operation.reply_model, "serialization"] = None
+        wanted[operation.reply_model, "serialization"] = None
     references, definitions = models_json_schema(list(wanted), ref_template=_REF)
     return {key: dict(references[key]) for key in wanted}, definitions["$defs"]
 
@@ -95,10 +94,10 @@ def _operation(operation: Operation, references: dict[_Key, dict[str, Any]]) -> 
 
 
 def _responses(operation: Operation, references: dict[_Key, dict[str, Any]]) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": operation.status.phrase}
-    if operation.reply_model is not None:
-        schema = references[operation.reply_model, "serialization"]
-        success["content"] = {"application/json": {"schema": schema}}
+    success = {
+        "description": operation.status.phrase,
+        "content": {"application/json": {"schema": references[operation.reply_model, "serialization"]}},
+    }
     problems = list(_ALWAYS)
     if operation.body_model is not None:
         problems += _WITH_BODY

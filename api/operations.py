@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import structlog
 from aiohttp import web
@@ -41,11 +41,6 @@ class Reply(Generic[View]):
 
 
 @dataclass(frozen=True)
-class NoContent:
-    """Answer without a body (204)."""
-
-
-@dataclass(frozen=True)
 class Call:
     """One request to one operation."""
 
@@ -59,7 +54,7 @@ class Call:
     """Headers of the request."""
 
 
-Handler = Callable[..., Awaitable[Reply[Any] | NoContent]]
+Handler = Callable[..., Awaitable[Reply[Any]]]
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,15 @@ class Operation:
         return self._annotation("query")
 
     @cached_property
-    def reply_model(self) -> type[BaseModel] | None:
-        """Schema of the answer; ``None``: it has no body."""
-        answer = get_type_hints(self.handler)["return"]
-        return get_args(answer)[0] if get_origin(answer) is Reply else None
+    def reply_model(self) -> type[BaseModel]:
+        """Schema of the answer."""
+        model: type[BaseModel] = get_args(get_type_hints(self.handler)["return"])[0]
+        return model
+
+    @property
+    def is_audited(self) -> bool:
+        """Whether each use is kept in the audit trail: every change but the stream of meter readings."""
+        return self.method != "GET" and self.scope is not Scope.METER
 
     @property
     def summary(self) -> str:
@@ -127,8 +127,9 @@ class Operation:
         if self.body_model is not None:
             arguments["body"] = await _body_of(request, self.body_model)
         reply = await self.handler(call, **arguments)
-        if isinstance(reply, NoContent):
-            return web.Response(status=HTTPStatus.NO_CONTENT)
+        if self.is_audited:
+            subject = "/".join(call.path.values()) or str(getattr(reply.body, "id", ""))
+            await service.audit.note(caller.name, f"{self.method} {self.path}", subject)
         return web.Response(
             status=self.status,
             text=reply.body.model_dump_json(),
@@ -146,6 +147,8 @@ async def _body_of(request: web.Request, model: type[BaseModel]) -> BaseModel:
         raise HttpProblem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "send 'Content-Type: application/json'"
         )
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise HttpProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "send the body uncompressed")
     try:
         raw = await request.read()
     except web.RequestPayloadError as error:

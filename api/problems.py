@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from aiohttp import web
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.sections import dotted, fix_of
 from optimizer.errors import (
@@ -30,6 +30,8 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 class FieldProblemView(BaseModel):
     """One field that cannot be used."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     pointer: str | None = None
     """JSON pointer into the body, for example #/window/start."""
     parameter: str | None = None
@@ -40,6 +42,8 @@ class FieldProblemView(BaseModel):
 
 class ProblemView(BaseModel):
     """Body of every answer that is not 2xx (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     type: str = Field(examples=[f"{PROBLEM_TYPE_PREFIX}not-found"])
     """Stable name of the kind of problem."""

@@ -40,6 +40,14 @@ class SiteControl(Protocol):
         ...
 
 
+class AuditTrail(Protocol):
+    """Keeps who changed what."""
+
+    async def note(self, actor: str, action: str, subject: str) -> None:
+        """Keep that ``actor`` did ``action`` to ``subject``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Service:
     """Everything that answers requests."""
@@ -58,6 +66,8 @@ class Service:
     """The control loop."""
     keys: KeyRing
     """Who may call."""
+    audit: AuditTrail
+    """Who changed what."""
     metrics: ServiceMetrics
     """What is counted."""
     readiness: Readiness

@@ -129,7 +129,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("case", UNREADABLE, ids=str)
 def test_a_file_that_is_no_configuration_is_told(tmp_path: Path, case: str) -> None:
     text, fix = UNREADABLE[case]
-    with pytest.raises(InvalidConfiguration, match="site.yaml") as caught:
+    with pytest.raises(InvalidConfiguration, match=r"site\.yaml") as caught:
         loaded(tmp_path, text)
     assert fix in str(caught.value)
 

@@ -1,0 +1,23 @@
+"""Who changed what over HTTP, in the audit log of the database."""
+
+from __future__ import annotations
+
+from connectors.storage.audit_log import AuditEntry, AuditLog
+from optimizer.ports import Clock
+
+
+class StoredAuditTrail:
+    """An `AuditTrail` in the database's chained log.
+
+    Args:
+        log: The log.
+        clock: The service's clock.
+    """
+
+    def __init__(self, log: AuditLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    async def note(self, actor: str, action: str, subject: str) -> None:
+        """Keep that ``actor`` did ``action`` to ``subject``."""
+        await self._log.add(AuditEntry(self._clock.now(), actor, action, subject))
