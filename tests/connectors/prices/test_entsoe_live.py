@@ -111,4 +111,4 @@ async def test_failures_are_told_without_the_key(platform: Platform, message: st
 )
 def test_settings_that_cannot_work_are_refused(settings: Mapping[str, str], field: str) -> None:
     with pytest.raises(InvalidConfiguration, match=field):
-        EntsoePriceSource(**settings)
+        EntsoePriceSource(settings["api_key"], settings["area"])

@@ -43,7 +43,7 @@ def test_true_answers_are_read_whole(file: str, sequence: int, count: int, hours
 )
 def test_the_reading_agrees_with_entsoe_py_where_that_is_right(file: str, sequence: int, resolution: str) -> None:
     ours = read_entsoe_answer(RECORDED / file, sequence)
-    theirs = parse_prices((RECORDED / file).read_text())[resolution]
+    theirs = parse_prices((RECORDED / file).read_text())[resolution]  # type: ignore[no-untyped-call]
     assert [stamp.to_pydatetime() for stamp in theirs.index] == list(ours.boundaries[:-1])
     assert [Decimal(str(price)) / 1000 for price in theirs] == list(ours.prices_per_kwh)
 

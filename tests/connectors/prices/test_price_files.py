@@ -161,7 +161,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(tmp_path: Path, tex
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDataFile, match="absent.csv"):
+    with pytest.raises(InvalidDataFile, match=r"absent\.csv"):
         read_prices(tmp_path / "absent.csv")
 
 
