@@ -41,8 +41,8 @@ class DatabaseConnectorStore:
             "at": event.at,
             "error_code": event.error_code,
         }
-        newer = (CONNECTOR_STATUS.c.at, True)
-        await self._transactions.write(partial(upsert, table=CONNECTOR_STATUS, rows=[row], unless_newer=newer))
+        keep_newer = partial(upsert, table=CONNECTOR_STATUS, rows=[row], unless_newer=CONNECTOR_STATUS.c.at)
+        await self._transactions.write(keep_newer)
 
     async def save_setpoint(self, setpoint: Setpoint) -> None:
         """Replace the setpoint of an EVSE."""

@@ -129,7 +129,7 @@ _BY_TIME = (METER_SAMPLE.c.at, METER_SAMPLE.c.evse_id, METER_SAMPLE.c.transactio
 def _newest_usable(samples: Sequence[MeterSample]) -> list[MeterSample]:
     newest: dict[EvseId, MeterSample] = {}
     for sample in samples:
-        if sample.quality in _USABLE and (sample.evse_id not in newest or sample.at > newest[sample.evse_id].at):
+        if sample.quality in _USABLE and (sample.evse_id not in newest or sample.at >= newest[sample.evse_id].at):
             newest[sample.evse_id] = sample
     return list(newest.values())
 
@@ -140,7 +140,7 @@ def _add_samples(connection: Connection, rows: Sequence[Mapping[str, object]], n
         {"evse_id": sample.evse_id, "sampled_at": sample.at, "last_sample": SAMPLE_JSON.text(sample)}
         for sample in newest
     ]
-    upsert(connection, EVSE_STATE, state, unless_newer=(EVSE_STATE.c.sampled_at, False))
+    upsert(connection, EVSE_STATE, state, unless_newer=EVSE_STATE.c.sampled_at)
 
 
 def _rows_changed(connection: Connection, statement: Delete) -> int:

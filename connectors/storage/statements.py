@@ -33,7 +33,7 @@ def upsert(
     table: Table,
     rows: Sequence[Mapping[str, object]],
     *,
-    unless_newer: tuple[Column[Any], bool] | None = None,
+    unless_newer: Column[Any] | None = None,
 ) -> None:
     """Insert ``rows``, all of the same columns, or overwrite these columns of what is there.
 
@@ -41,8 +41,7 @@ def upsert(
         connection: The writing connection.
         table: Where to.
         rows: Values by column name, the primary key among them.
-        unless_newer: A column of instants and whether an equal instant overwrites: a row stays as it is where its
-            instant is the newer one.
+        unless_newer: A column of instants: a row whose instant is newer than the given one stays as it is.
     """
     if not rows:
         return
@@ -51,9 +50,7 @@ def upsert(
     changed = {name: insert.excluded[name] for name in rows[0] if not table.columns[name].primary_key}
     condition = None
     if unless_newer is not None:
-        column, equal_overwrites = unless_newer
-        new = insert.excluded[column.name]
-        condition = column.is_(None) | (new >= column if equal_overwrites else new > column)
+        condition = unless_newer.is_(None) | (unless_newer <= insert.excluded[unless_newer.name])
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed, where=condition), list(rows))
 
 
