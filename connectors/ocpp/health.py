@@ -1,0 +1,63 @@
+"""What is counted of one station, for its operators and for alerts."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+
+KEPT_NOTICES = 50
+"""Newest notices kept of each station."""
+
+
+@dataclass(frozen=True, slots=True)
+class StationNotice:
+    """Something that a station told and that changes no session: firmware, diagnostics, security, errors."""
+
+    kind: str
+    """OCPP action, or the error code's origin."""
+    at: datetime
+    """When [UTC]."""
+    text: str
+    """What it said."""
+
+
+@dataclass(eq=False, slots=True)
+class StationHealth:
+    """Counters of one station since the service started; they outlive its connections."""
+
+    connected_at: datetime | None = None
+    """When the present connection began [UTC]; ``None`` while offline."""
+    last_frame_at: datetime | None = None
+    """When the last frame came [UTC]."""
+    connections: int = 0
+    """Connections so far."""
+    frames: int = 0
+    """Frames received."""
+    unanswered_calls: int = 0
+    """Calls of ours that the station never answered."""
+    silent_in_a_row: int = 0
+    """Unanswered calls since the last answer."""
+    late_answers: int = 0
+    """Answers that came after their call was given up."""
+    failed_answers: int = 0
+    """Messages of the station that we failed on, and answered with InternalError."""
+    violations: Counter[str] = field(default_factory=Counter)
+    """Breaches of the protocol by kind."""
+    error_codes: dict[int, str] = field(default_factory=dict)
+    """Last error code of each EVSE; absent where there is none."""
+    notices: deque[StationNotice] = field(default_factory=lambda: deque(maxlen=KEPT_NOTICES))
+    """Newest notices, oldest first."""
+
+    def violation(self, kind: str) -> bool:
+        """Count one breach; whether it is worth a line in the log (the 1st, 10th, 100th, ...)."""
+        self.violations[kind] += 1
+        return _is_power_of_ten(self.violations[kind])
+
+    def notice(self, kind: str, at: datetime, text: str) -> None:
+        """Keep a notice."""
+        self.notices.append(StationNotice(kind, at, text))
+
+
+def _is_power_of_ten(number: int) -> bool:
+    return int(number) == int("1" + "0" * (len(str(number)) - 1))

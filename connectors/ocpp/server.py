@@ -1,0 +1,371 @@
+"""The OCPP central system: stations connect to it, and limits go out through it.
+
+GET /ocpp/{station_id} ──> gate (password, certificate) ──> websocket ──> Conversation
+                                                                            │ answers: Dialect16 | Dialect201
+set_limit, set_safe_default, clear_limit ──> profile ──> StationConnection ─┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from aiohttp import WSCloseCode, web
+
+from connectors.ocpp.calls import CallKey, CallOutcome, Unanswered
+from connectors.ocpp.dialect import Dialect
+from connectors.ocpp.frames import CallFrame, Json
+from connectors.ocpp.health import StationHealth
+from connectors.ocpp.intake import StationIntake, TransactionLookup
+from connectors.ocpp.outbound import Message, limit_reply
+from connectors.ocpp.security import StationGate
+from connectors.ocpp.settings import OcppSettings, Version
+from connectors.ocpp.skew import SkewMeter
+from connectors.ocpp.station import StationRecord
+from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest, plan_profile, safe_default_profile
+from connectors.ocpp.transport import StationConnection
+from connectors.ocpp.v16 import Dialect16
+from connectors.ocpp.v201 import Dialect201
+from optimizer.domain.charger import LimitCommand, LimitState
+from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.site import Evse, Station
+from optimizer.errors import InvalidConfiguration, NotFound
+from optimizer.ports import Clock, LimitReply, StationEvents
+
+WIRE_DELAY_S = 0.25
+"""Delay on the way that is no skew, in seconds of the wall; a fast clock makes more of it [s]."""
+
+OFFLINE = "the station is not connected"
+
+
+class Conversation:
+    """Serves the calls of one connection and decides when the station may be spoken to.
+
+    Args:
+        dialect: Answers in the version agreed.
+        intake: Takes what the station tells.
+        settings: Waiting times.
+    """
+
+    def __init__(self, dialect: Dialect, intake: StationIntake, settings: OcppSettings) -> None:
+        self.dialect = dialect
+        self._intake = intake
+        self._settings = settings
+        self._announced = False
+        self._booted = asyncio.Event()
+
+    async def answer(self, frame: CallFrame) -> Json:
+        """Serve one call; a station that does not boot first is back from before."""
+        self._intake.record.health.last_frame_at = self._intake.now
+        if frame.action == "BootNotification":
+            self._announced = True
+            self._intake.record.forget_profiles()
+        await self._announce()
+        return await self.dialect.answer(frame.action, frame.payload)
+
+    def answered(self, frame: CallFrame) -> None:
+        """A boot that has its answer lets calls go out."""
+        if frame.action == "BootNotification":
+            self._booted.set()
+
+    async def _announce(self) -> None:
+        if not self._announced:
+            self._announced = True
+            await self._intake.announce(self.dialect.version.number, None)
+
+    async def settle(self, connection: StationConnection) -> None:
+        """Wait for the boot, or long enough to know that none comes; then let calls go out."""
+        try:
+            async with asyncio.timeout(self._settings.settle_s):
+                await self._booted.wait()
+            await asyncio.sleep(self._settings.after_boot_s)
+        except TimeoutError:
+            await self._announce()
+        connection.ready.set()
+
+
+@dataclass(eq=False, slots=True)
+class _Link:
+    """The connection of a station that counts now."""
+
+    connection: StationConnection
+    dialect: Dialect
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class OcppCentralSystem:
+    """Serves stations over OCPP and sends them limits (implements `optimizer.ports.ChargerGateway`).
+
+    Args:
+        stations: The stations that may connect; all others are refused.
+        events: Takes what they tell; they are answered when it has returned.
+        clock: Our time.
+        settings: Waiting times, bounds, versions.
+        gate: Checks who connects.
+        sessions: Finds transactions that began before the service started.
+    """
+
+    def __init__(
+        self,
+        stations: Iterable[Station],
+        events: StationEvents,
+        clock: Clock,
+        settings: OcppSettings,
+        gate: StationGate,
+        sessions: TransactionLookup | None = None,
+    ) -> None:
+        self._events: Final = events
+        self._clock: Final = clock
+        self._settings: Final = settings
+        self._gate: Final = gate
+        wall_s = clock.wall_seconds(1.0)
+        delay = timedelta(seconds=WIRE_DELAY_S / wall_s if wall_s > 0 else WIRE_DELAY_S)
+        threshold = timedelta(seconds=settings.skew_threshold_s) + 2 * delay
+        self._records = {
+            station.id: StationRecord(station, SkewMeter(threshold, timedelta(seconds=5) + delay))
+            for station in stations
+        }
+        self._intakes = {
+            station_id: StationIntake(record, events, clock, sessions) for station_id, record in self._records.items()
+        }
+        self._places = _evse_places(self._records.values())
+        self._links: dict[StationId, _Link] = {}
+        self._connects: dict[StationId, deque[float]] = {}
+        self._closing = False
+        self._log = structlog.get_logger(__name__)
+
+    def application(self) -> web.Application:
+        """An aiohttp application that serves ``GET /ocpp/{station_id}`` and closes its connections on shutdown."""
+        application = web.Application()
+        application.router.add_get("/ocpp/{station_id}", self.handle)
+        application.router.add_get("/ocpp/{station_id}/", self.handle)
+
+        async def close(_application: web.Application) -> None:
+            await self.close()
+
+        application.on_shutdown.append(close)
+        return application
+
+    async def close(self) -> None:
+        """End every connection and wait until what was being handled is handled."""
+        self._closing = True
+        links = list(self._links.values())
+        await asyncio.gather(
+            *(link.connection.end(WSCloseCode.GOING_AWAY, "the central system shuts down") for link in links)
+        )
+        await asyncio.gather(*(link.ended.wait() for link in links))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Serve one websocket of a station until it ends."""
+        station_id = StationId(request.match_info["station_id"])
+        record = self._records.get(station_id)
+        if record is None:
+            self._log.warning("unknown station refused", station_id=station_id[:48], remote=request.remote)
+            raise web.HTTPNotFound(text="unknown station")
+        await self._gate.admit(request, station_id)
+        if self._closing:
+            raise web.HTTPServiceUnavailable(headers={"Retry-After": "10"})
+        self._limit_reconnects(station_id)
+        version = self._version_for(request, station_id)
+        pings = self._settings.ping_interval_s if station_id not in self._settings.no_ping_stations else None
+        socket = web.WebSocketResponse(
+            protocols=(version.value,) if version is not None else (),
+            heartbeat=pings,
+            timeout=self._settings.close_timeout_s,
+            max_msg_size=self._settings.message_limit_bytes,
+            compress=False,
+        )
+        await socket.prepare(request)
+        if version is None:
+            record.health.violation("no common sub-protocol")
+            await socket.close(code=WSCloseCode.PROTOCOL_ERROR, message=b"no common sub-protocol")
+            return socket
+        await self._converse(
+            socket, request, version, record, self._settings.silence_limit_s if pings is None else None
+        )
+        return socket
+
+    def _version_for(self, request: web.Request, station_id: StationId) -> Version | None:
+        """The first version that the station offers and we serve; without an offer what the settings assume."""
+        header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+        offered = [name.strip() for name in header.split(",") if name.strip()]
+        if not offered:
+            return self._settings.assumed_versions.get(station_id)
+        return next((version for name in offered for version in self._settings.versions if version == name), None)
+
+    def _limit_reconnects(self, station_id: StationId) -> None:
+        """Refuse a station that connects again and again, or two that fight for one id.
+
+        Raises:
+            HTTPTooManyRequests: It connected too often within a minute.
+        """
+        now_s = asyncio.get_running_loop().time()
+        connects = self._connects.setdefault(station_id, deque(maxlen=self._settings.connects_per_minute))
+        if len(connects) == connects.maxlen and now_s - connects[0] < 60.0:
+            raise web.HTTPTooManyRequests(headers={"Retry-After": "60"})
+        connects.append(now_s)
+
+    async def _converse(
+        self,
+        socket: web.WebSocketResponse,
+        request: web.Request,
+        version: Version,
+        record: StationRecord,
+        silence_limit_s: float | None,
+    ) -> None:
+        station_id = record.station.id
+        intake = self._intakes[station_id]
+        dialect = self._dialect(version, intake)
+        conversation = Conversation(dialect, intake, self._settings)
+        connection = StationConnection(
+            socket, request, version, conversation, record.health, self._settings, station_id
+        )
+        link, older = _Link(connection, dialect), self._links.get(station_id)
+        self._links[station_id] = link
+        record.health.connections += 1
+        record.health.connected_at = self._clock.now()
+        try:
+            if older is not None:
+                await older.connection.end(WSCloseCode.POLICY_VIOLATION, "a newer connection took its place")
+            connection.start(conversation.settle(connection))
+            await connection.serve(silence_limit_s)
+        finally:
+            if self._links.get(station_id) is link:
+                del self._links[station_id]
+                record.health.connected_at = None
+                await self._events.station_disconnected(station_id, self._clock.now())
+            link.ended.set()
+
+    def _dialect(self, version: Version, intake: StationIntake) -> Dialect:
+        spread = self._settings.heartbeat_spread_share * self._settings.heartbeat_interval_s
+        # The same station always gets the same interval; different ones drift apart.
+        share = zlib.crc32(intake.record.station.id.encode()) / 2**32
+        interval_s = max(1, round(self._settings.heartbeat_interval_s + spread * (2 * share - 1)))
+        if version is Version.V16:
+            return Dialect16(intake, interval_s)
+        return Dialect201(intake, interval_s, version)
+
+    def health(self, station_id: StationId) -> StationHealth:
+        """Counters and notices of one station.
+
+        Raises:
+            NotFound: There is no such station.
+        """
+        return self._record(station_id).health
+
+    def _record(self, station_id: StationId) -> StationRecord:
+        record = self._records.get(station_id)
+        if record is None:
+            raise NotFound("station", station_id)
+        return record
+
+    def is_online(self, station_id: StationId) -> bool:
+        """Whether the station is connected now."""
+        return station_id in self._links
+
+    async def set_limit(self, command: LimitCommand) -> LimitReply:
+        """Replace the limit of one EVSE by ``command``, as one charging profile.
+
+        Raises:
+            NotFound: There is no such EVSE.
+        """
+        record, evse = self._place(command.evse_id)
+        link = self._links.get(record.station.id)
+        if link is None:
+            return LimitReply(LimitState.UNANSWERED, OFFLINE)
+        transaction_id = command.transaction_id or record.active.get(evse.ocpp_evse_id)
+        profile = plan_profile(
+            evse,
+            command.periods,
+            record.capability,
+            transaction_id=transaction_id,
+            now=self._clock.now(),
+            skew=record.skew.skew,
+            backdate=timedelta(seconds=self._settings.backdate_s),
+        )
+        return limit_reply(await self._install(link, profile))
+
+    async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
+        """Install the limit that holds whenever no newer one does; one that is known to be there is not written again.
+
+        Raises:
+            NotFound: The station has no such EVSE.
+        """
+        record, evse = self._place(evse_id, station_id)
+        link = self._links.get(station_id)
+        if link is None:
+            return LimitReply(LimitState.UNANSWERED, OFFLINE)
+        number = evse.ocpp_evse_id
+        held_kw = record.safe_defaults_kw.get(number)
+        if held_kw == limit_kw:
+            return LimitReply(LimitState.ACCEPTED, "unchanged")
+        if held_kw is None:
+            # First contact: a default profile of an earlier owner may lie above ours and outlives restarts.
+            await self._send(link, link.dialect.clear_layer(number, ProfilePurpose.SAFE_DEFAULT), (number, "clear"))
+        profile = safe_default_profile(
+            evse,
+            limit_kw,
+            record.capability,
+            now=self._clock.now(),
+            skew=record.skew.skew,
+            backdate=timedelta(seconds=self._settings.backdate_s),
+        )
+        reply = limit_reply(await self._install(link, profile))
+        if reply.state is LimitState.ACCEPTED:
+            record.safe_defaults_kw[number] = limit_kw
+        return reply
+
+    async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
+        """Remove what ``set_limit`` installed, so that the safe default holds.
+
+        Raises:
+            NotFound: The station has no such EVSE.
+        """
+        _, evse = self._place(evse_id, station_id)
+        link = self._links.get(station_id)
+        if link is None:
+            return LimitReply(LimitState.UNANSWERED, OFFLINE)
+        number = evse.ocpp_evse_id
+        message = link.dialect.clear_profile(2 * number)
+        reply = limit_reply(await self._send(link, message, (number, ProfilePurpose.PLAN.value)))
+        # "Unknown" (1.6: no such profile) means that there was nothing to remove.
+        return LimitReply(LimitState.ACCEPTED, "none was there") if reply.detail.startswith("Unknown") else reply
+
+    async def _install(self, link: _Link, profile: ProfileRequest) -> CallOutcome:
+        layer = ProfilePurpose.SAFE_DEFAULT if profile.profile_id % 2 else ProfilePurpose.PLAN
+        return await self._send(link, link.dialect.set_profile(profile), (profile.ocpp_evse_id, layer.value))
+
+    async def _send(self, link: _Link, message: Message, key: CallKey | None) -> CallOutcome:
+        return await link.connection.request(message.action, message.payload, key)
+
+    async def call(self, station_id: StationId, message: Message) -> CallOutcome:
+        """Send any call to a station."""
+        link = self._links.get(self._record(station_id).station.id)
+        return Unanswered(OFFLINE) if link is None else await self._send(link, message, None)
+
+    def _place(self, evse_id: EvseId, station_id: StationId | None = None) -> tuple[StationRecord, Evse]:
+        record, evse = self._places.get(evse_id, (None, None))
+        if record is None or evse is None or station_id not in (None, record.station.id):
+            raise NotFound("EVSE", evse_id)
+        return record, evse
+
+
+def _evse_places(records: Iterable[StationRecord]) -> dict[EvseId, tuple[StationRecord, Evse]]:
+    places: dict[EvseId, tuple[StationRecord, Evse]] = {}
+    for record in records:
+        if len(record.evses) != len(record.station.evses):
+            numbers = [evse.ocpp_evse_id for evse in record.station.evses]
+            raise InvalidConfiguration(
+                f"stations.{record.station.id}.ocpp_evse_id", numbers, "give each its own number"
+            )
+        for evse in record.evses.values():
+            if evse.id in places:
+                raise InvalidConfiguration("evses.id", evse.id, "give every EVSE of all sites its own id")
+            places[evse.id] = (record, evse)
+    return places

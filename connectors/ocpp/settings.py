@@ -1,0 +1,93 @@
+"""What can be set at the OCPP endpoint. Waiting times are seconds of the wall, whatever the injected clock does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from optimizer.domain.ids import StationId
+from optimizer.errors import InvalidConfiguration
+
+
+class Version(StrEnum):
+    """An OCPP version, named as its websocket sub-protocol."""
+
+    V16 = "ocpp1.6"
+    V201 = "ocpp2.0.1"
+    V21 = "ocpp2.1"
+
+    @property
+    def number(self) -> str:
+        """The version as people write it: 1.6, 2.0.1 or 2.1."""
+        return self.value.removeprefix("ocpp")
+
+
+@dataclass(frozen=True, slots=True)
+class OcppSettings:
+    """Settings of the OCPP endpoint; the defaults suit real stations at real time."""
+
+    versions: tuple[Version, ...] = (Version.V201, Version.V16)
+    """Versions served; add ``Version.V21`` to serve 2.1 with profiles in the form of 2.0.1."""
+    assumed_versions: Mapping[StationId, Version] = field(default_factory=dict)
+    """Stations that name no sub-protocol, each with the version it really speaks."""
+    heartbeat_interval_s: int = 300
+    """Heartbeat interval told to stations, by their clock [s]."""
+    heartbeat_spread_share: float = 0.1
+    """Share of the interval by which stations differ, so that a storm does not come back as one."""
+    ping_interval_s: float | None = 60.0
+    """Idle time after which a websocket ping is sent; none back within half of it ends the connection [s]."""
+    no_ping_stations: frozenset[StationId] = frozenset()
+    """Stations that answer no ping; ``silence_limit_s`` alone ends their connections."""
+    silence_limit_s: float = 1800.0
+    """Time without any frame after which a connection without pings is ended [s]."""
+    call_timeout_s: float = 20.0
+    """Time a station has to answer a call [s]."""
+    call_attempts: int = 2
+    """How often a call is sent; only silence is followed by another attempt."""
+    queue_limit: int = 64
+    """Greatest number of calls that wait for one station."""
+    queue_patience_s: float = 60.0
+    """Time after which a call that could not be sent is given up [s]."""
+    settle_s: float = 5.0
+    """Time given to a station that connects to announce itself, before it is spoken to [s]."""
+    after_boot_s: float = 0.2
+    """Pause between the answer to a BootNotification and the first call [s]."""
+    send_timeout_s: float = 10.0
+    """Time in which the network must take a frame; else the connection is ended [s]."""
+    close_timeout_s: float = 2.0
+    """Time a station has to agree to the end of a connection [s]."""
+    message_limit_bytes: int = 256 * 1024
+    """Greatest size of a frame; a longer one ends the connection with code 1009."""
+    frames_per_s: float = 100.0
+    """Rate of frames at which one station is made to wait [1/s]."""
+    frames_burst: int = 1000
+    """Frames that may arrive at once before the rate counts."""
+    connects_per_minute: int = 30
+    """Connections of one station in a minute of the wall; more are refused for the rest of it."""
+    failed_logins_per_minute: int = 10
+    """Wrong passwords from one address for one station in a minute; more are refused unread."""
+    backdate_s: float = 60.0
+    """How far in the past a charging schedule starts, by the injected clock [s]."""
+    skew_threshold_s: float = 30.0
+    """Difference of a station's clock from ours that is corrected [s]."""
+
+    def __post_init__(self) -> None:
+        if not self.versions:
+            raise InvalidConfiguration("ocpp.versions", self.versions, "name at least one version")
+        for name in ("call_timeout_s", "queue_patience_s", "send_timeout_s", "close_timeout_s", "frames_per_s"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise InvalidConfiguration(f"ocpp.{name}", value, "give a number above 0")
+        for name in ("call_attempts", "queue_limit", "frames_burst", "connects_per_minute", "heartbeat_interval_s"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InvalidConfiguration(f"ocpp.{name}", value, "give a whole number from 1 up")
+        if not 0 <= self.heartbeat_spread_share < 1:
+            raise InvalidConfiguration(
+                "ocpp.heartbeat_spread_share",
+                self.heartbeat_spread_share,
+                "give a number from 0 up to, not including, 1",
+            )
+        if self.message_limit_bytes < 1024:
+            raise InvalidConfiguration("ocpp.message_limit_bytes", self.message_limit_bytes, "give 1024 or more")

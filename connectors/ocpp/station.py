@@ -1,0 +1,141 @@
+"""What the service remembers of one station over all its connections. A memory only: the store holds the truth."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from connectors.ocpp.capability import StationCapability
+from connectors.ocpp.health import StationHealth
+from connectors.ocpp.meter_history import MeterHistory
+from connectors.ocpp.skew import SkewMeter
+from optimizer.domain.charger import ConnectorStatus, TransactionOpened
+from optimizer.domain.ids import TransactionId
+from optimizer.domain.site import Evse, Station
+
+REMEMBERED = 32
+"""Transactions and repeats remembered of each station."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+_BUSIEST_FIRST = (
+    ConnectorStatus.CHARGING,
+    ConnectorStatus.SUSPENDED_BY_EVSE,
+    ConnectorStatus.SUSPENDED_BY_VEHICLE,
+    ConnectorStatus.FINISHING,
+    ConnectorStatus.PREPARING,
+    ConnectorStatus.RESERVED,
+    ConnectorStatus.FAULTED,
+    ConnectorStatus.UNAVAILABLE,
+    ConnectorStatus.AVAILABLE,
+    ConnectorStatus.UNKNOWN,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StationIdentity:
+    """What a station says of itself in BootNotification."""
+
+    vendor: str = ""
+    """Maker."""
+    model: str = ""
+    """Model."""
+    firmware: str = ""
+    """Firmware version."""
+
+
+class Recent(Generic[_Key, _Value]):
+    """A dictionary of the newest few entries."""
+
+    def __init__(self, greatest_number: int = REMEMBERED) -> None:
+        self._entries: OrderedDict[_Key, _Value] = OrderedDict()
+        self._greatest_number = greatest_number
+
+    def get(self, key: _Key) -> _Value | None:
+        """The entry, or ``None``."""
+        return self._entries.get(key)
+
+    def put(self, key: _Key, value: _Value) -> None:
+        """Add or renew an entry; the oldest gives way."""
+        self._entries[key] = value
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._greatest_number:
+            self._entries.popitem(last=False)
+
+
+class StationRecord:
+    """One station as the service knows it.
+
+    Args:
+        station: What stands there.
+        skew: Measures its clock.
+    """
+
+    def __init__(self, station: Station, skew: SkewMeter) -> None:
+        self.station = station
+        self.evses: dict[int, Evse] = {evse.ocpp_evse_id: evse for evse in station.evses}
+        self.skew = skew
+        self.health = StationHealth()
+        self.identity: StationIdentity | None = None
+        self.capability = StationCapability()
+        self.meters: dict[int, MeterHistory] = {number: MeterHistory(evse) for number, evse in self.evses.items()}
+        self.active: dict[int, TransactionId] = {}
+        """The running transaction of each EVSE number."""
+        self.places: Recent[TransactionId, int] = Recent()
+        """EVSE number of running and finished transactions."""
+        self.opened: Recent[str, TransactionOpened] = Recent()
+        """Answers to StartTransaction by content, for stations that repeat it."""
+        self.sequence: Recent[TransactionId, int] = Recent()
+        """Last sequence number of each transaction (2.x)."""
+        self.safe_defaults_kw: dict[int, float] = {}
+        """Safe default that the station took in this run of the service, by EVSE number [kW]."""
+        self._statuses: dict[tuple[int, int], ConnectorStatus] = {}
+        self._charging_states: dict[int, ConnectorStatus] = {}
+        self.reported: dict[int, ConnectorStatus] = {}
+        """State last handed on, by EVSE number."""
+
+    def evse_number(self, told: int | None) -> int | None:
+        """The EVSE number meant by ``told``; where none is told and there is one EVSE, that one."""
+        if told in self.evses:
+            return told
+        return next(iter(self.evses)) if told is None and len(self.evses) == 1 else None
+
+    def begin(self, number: int, transaction_id: TransactionId) -> None:
+        """A transaction runs at an EVSE."""
+        self.active[number] = transaction_id
+        self.places.put(transaction_id, number)
+
+    def finish(self, transaction_id: TransactionId) -> int | None:
+        """A transaction runs no more; its EVSE number where it is known."""
+        number = self.places.get(transaction_id)
+        if number is not None and self.active.get(number) == transaction_id:
+            del self.active[number]
+            self._charging_states.pop(number, None)
+        return number
+
+    def only_active(self) -> TransactionId | None:
+        """The running transaction where there is exactly one."""
+        return next(iter(self.active.values())) if len(self.active) == 1 else None
+
+    def connector_state(self, number: int, connector: int, status: ConnectorStatus) -> ConnectorStatus:
+        """The EVSE's state after one of its connectors reported: the busiest of its connectors.
+
+        In 2.x a connector is just occupied; what the vehicle does is told with the transaction.
+        """
+        self._statuses[number, connector] = status
+        of_evse = [held for (evse, _), held in self._statuses.items() if evse == number]
+        busiest = min(of_evse, key=_BUSIEST_FIRST.index)
+        if busiest is ConnectorStatus.PREPARING:
+            return self._charging_states.get(number, busiest)
+        return busiest
+
+    def charging_state(self, number: int, status: ConnectorStatus) -> None:
+        """The transaction at an EVSE told what the vehicle does (2.x)."""
+        self._charging_states[number] = status
+
+    def forget_profiles(self) -> None:
+        """The station restarted: what it was told may be gone."""
+        self.safe_defaults_kw.clear()
+        self.reported.clear()

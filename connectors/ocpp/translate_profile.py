@@ -1,0 +1,192 @@
+"""Limits in kW -> charging profiles: layers, units, rounding, times.
+
+Three layers lie on a station, each in the same form in every OCPP version:
+
+    TxProfile          the plan; its last period is the safe value and never ends
+    TxDefaultProfile   the safe value, in force whenever there is no plan
+    station maximum    a bound on the whole station, rarely written
+
+A profile never carries a duration: many stations go to full power when one runs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import ceil, floor
+
+from connectors.ocpp.capability import RateUnit, StationCapability
+from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.ids import TransactionId
+from optimizer.domain.site import Evse
+
+ROUNDING_SLACK = 1e-6
+"""Share of a step by which a limit may lie below it and still count as it: kW to A and back is not exact in binary,
+and 5.9999999 A must not become 5.9 A, at which a vehicle pauses."""
+
+
+class ProfilePurpose(StrEnum):
+    """What a profile is for; 1.6 calls the last one ChargePointMaxProfile."""
+
+    PLAN = "TxProfile"
+    SAFE_DEFAULT = "TxDefaultProfile"
+    STATION_MAXIMUM = "ChargingStationMaxProfile"
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePeriod:
+    """One piece of a profile as it is written."""
+
+    start_s: int
+    """Seconds from the schedule's start [s]."""
+    limit_value: float
+    """Greatest current per phase [A] or power [W], by the profile's unit: a quantity in OCPP's form, not ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRequest:
+    """A charging profile before it is put into the words of one OCPP version."""
+
+    profile_id: int
+    """Small, fixed for each EVSE and layer, so that a new one replaces the old."""
+    ocpp_evse_id: int
+    """EVSE (1.6: connector); 0 is the whole station."""
+    purpose: ProfilePurpose
+    """Which layer."""
+    stack_level: int
+    """Order among profiles of one purpose."""
+    rate_unit: RateUnit
+    """A or W."""
+    periods: tuple[ProfilePeriod, ...]
+    """In time order, the first at 0 s."""
+    number_phases: int
+    """Phases that a limit in A counts on."""
+    start_schedule: datetime | None
+    """Start, by the station's clock [UTC]; ``None``: relative to the transaction or message."""
+    transaction_id: TransactionId | None = None
+    """The transaction of a TxProfile."""
+
+
+def plan_profile(
+    evse: Evse,
+    periods: Sequence[LimitPeriod],
+    capability: StationCapability,
+    *,
+    transaction_id: TransactionId | None,
+    now: datetime,
+    skew: timedelta,
+    backdate: timedelta,
+    phases_used: int | None = None,
+) -> ProfileRequest:
+    """The profile that carries out ``periods`` from ``now`` on.
+
+    Args:
+        evse: Where it holds.
+        periods: Limits in time order; the last one is the safe value.
+        capability: How the station wants it.
+        transaction_id: The transaction; ``None``: the profile lies on the EVSE above the safe default.
+        now: Now [UTC].
+        skew: By how much the station's clock is ahead of ours.
+        backdate: How long ago the schedule starts, so that it holds at once in spite of small differences of clocks.
+        phases_used: Phases that the vehicle draws on, where known to be fewer than the EVSE's.
+    """
+    purpose = capability.plan_purpose if transaction_id is not None else ProfilePurpose.SAFE_DEFAULT.value
+    is_tx_profile = purpose == ProfilePurpose.PLAN.value
+    start = now - backdate
+    kept = few_periods(in_force_from(periods, now), capability.max_periods)
+    absolute = capability.absolute
+    pieces = [
+        ProfilePeriod(
+            0 if index == 0 else ceil((period.start - (start if absolute else now)).total_seconds()),
+            rounded_down(evse, period.limit_kw, capability, phases_used),
+        )
+        for index, period in enumerate(kept)
+    ]
+    return ProfileRequest(
+        profile_id=2 * evse.ocpp_evse_id,
+        ocpp_evse_id=evse.ocpp_evse_id,
+        purpose=ProfilePurpose(purpose),
+        stack_level=capability.plan_stack_level if is_tx_profile else capability.safe_stack_level + 1,
+        rate_unit=capability.unit_for(evse),
+        periods=tuple(pieces),
+        number_phases=evse.current_paths,
+        start_schedule=start + skew if absolute else None,
+        transaction_id=transaction_id if is_tx_profile else None,
+    )
+
+
+def safe_default_profile(
+    evse: Evse, limit_kw: float, capability: StationCapability, *, now: datetime, skew: timedelta, backdate: timedelta
+) -> ProfileRequest:
+    """The profile that holds whenever there is no plan: one period without end."""
+    return ProfileRequest(
+        profile_id=2 * evse.ocpp_evse_id - 1,
+        ocpp_evse_id=evse.ocpp_evse_id,
+        purpose=ProfilePurpose.SAFE_DEFAULT,
+        stack_level=capability.safe_stack_level,
+        rate_unit=capability.unit_for(evse),
+        periods=(ProfilePeriod(0, rounded_down(evse, limit_kw, capability, None)),),
+        number_phases=evse.current_paths,
+        start_schedule=now - backdate + skew if capability.absolute else None,
+    )
+
+
+def in_force_from(periods: Sequence[LimitPeriod], now: datetime) -> tuple[LimitPeriod, ...]:
+    """The period that holds at ``now`` and all later ones; neighbours with one limit become one."""
+    current = periods[0]
+    for period in periods:
+        if period.start <= now:
+            current = period
+    kept = [current]
+    for period in periods:
+        if period.start > max(now, current.start) and period.limit_kw != kept[-1].limit_kw:
+            kept.append(period)
+    return tuple(kept)
+
+
+def few_periods(periods: Sequence[LimitPeriod], greatest_number: int) -> tuple[LimitPeriod, ...]:
+    """At most ``greatest_number`` periods that nowhere permit more than ``periods``.
+
+    Neighbours are joined at the lesser limit, those first that give up the least energy. The first period, which holds
+    now, and the last, which is the safe value, stay as they are while there are others to join.
+    """
+    kept = list(periods)
+    while len(kept) > max(greatest_number, 1):
+        costs = {index: _joining_cost_kwh(kept, index) for index in range(1, len(kept) - 2)}
+        # With three periods or fewer left, the first gives way: it lasts the shortest and the plan is renewed in it.
+        index = min(costs, key=costs.__getitem__) if costs else 0
+        joined = LimitPeriod(kept[index].start, min(kept[index].limit_kw, kept[index + 1].limit_kw))
+        kept[index : index + 2] = [joined]
+    return tuple(kept)
+
+
+def _joining_cost_kwh(periods: Sequence[LimitPeriod], index: int) -> float:
+    """Energy given up when period ``index`` and the next are joined at the lesser limit [kWh]."""
+    first, second, after = periods[index : index + 3]
+    lowered_h = (second.start - first.start) / timedelta(hours=1)
+    if second.limit_kw > first.limit_kw:
+        lowered_h = (after.start - second.start) / timedelta(hours=1)
+    return abs(first.limit_kw - second.limit_kw) * lowered_h
+
+
+def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability, phases_used: int | None) -> float:
+    """A limit in the station's unit, never above ``limit_kw``: steps of 0.1, or of 1 A where the station needs it.
+
+    Args:
+        evse: Where it holds; it bounds the current.
+        limit_kw: The limit [kW].
+        capability: Unit and step.
+        phases_used: Current paths that ``limit_kw`` is spread over, where fewer than the EVSE's.
+    """
+    greatest_kw = max(0.0, limit_kw)
+    if capability.unit_for(evse) is RateUnit.W:
+        return _stepped_down(min(greatest_kw, evse.max_power_kw) * 1000.0, 0.1)
+    paths = evse.current_paths if phases_used is None else min(phases_used, evse.current_paths)
+    current_a = min(greatest_kw * 1000.0 / (evse.voltage_v * paths), evse.max_current_a)
+    return _stepped_down(current_a, 1.0 if capability.whole_amperes else 0.1)
+
+
+def _stepped_down(value: float, step: float) -> float:
+    return round(floor(value / step + ROUNDING_SLACK) * step, 1)

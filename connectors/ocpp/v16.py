@@ -1,0 +1,210 @@
+"""OCPP 1.6J: the calls of a charge point, and the messages to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from ocpp.v16 import call, datatypes, enums
+
+from connectors.ocpp.dialect import Handler, serve
+from connectors.ocpp.frames import Json
+from connectors.ocpp.intake import NO_TRANSACTION, StationIntake
+from connectors.ocpp.outbound import Message, message_of
+from connectors.ocpp.settings import Version
+from connectors.ocpp.station import StationIdentity
+from connectors.ocpp.translate import (
+    clean_text,
+    connector_status,
+    decimal_number,
+    error_text_of,
+    instant,
+    instant_text,
+    parts,
+    token_of,
+    whole_number,
+)
+from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
+from optimizer.domain.ids import TransactionId
+
+KNOWN_ACTIONS = frozenset(action.value for action in enums.Action)
+
+REFUSED_TRANSACTION_ID = 0
+"""Transaction id of a start at a connector that does not exist; ids given by the service begin at 1."""
+
+_PURPOSES: Final = {
+    ProfilePurpose.PLAN: enums.ChargingProfilePurposeType.tx_profile,
+    ProfilePurpose.SAFE_DEFAULT: enums.ChargingProfilePurposeType.tx_default_profile,
+    ProfilePurpose.STATION_MAXIMUM: enums.ChargingProfilePurposeType.charge_point_max_profile,
+}
+
+
+class Dialect16:
+    """OCPP 1.6J at one charge point.
+
+    Args:
+        intake: Takes what it tells.
+        heartbeat_interval_s: Interval to tell it [s].
+    """
+
+    version = Version.V16
+
+    def __init__(self, intake: StationIntake, heartbeat_interval_s: int) -> None:
+        self._intake = intake
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._handlers: dict[str, Handler] = {
+            "BootNotification": self._boot,
+            "Heartbeat": self._heartbeat,
+            "StatusNotification": self._status,
+            "Authorize": self._authorize,
+            "StartTransaction": self._start,
+            "StopTransaction": self._stop,
+            "MeterValues": self._meter_values,
+            "DataTransfer": self._vendor_message,
+            "DiagnosticsStatusNotification": self._notified("DiagnosticsStatusNotification", "status"),
+            "FirmwareStatusNotification": self._notified("FirmwareStatusNotification", "status"),
+            "LogStatusNotification": self._notified("LogStatusNotification", "status"),
+            "SignedFirmwareStatusNotification": self._notified("SignedFirmwareStatusNotification", "status"),
+            "SecurityEventNotification": self._notified("SecurityEventNotification", "type", "techInfo"),
+        }
+
+    async def answer(self, action: str, payload: Json) -> Json:
+        """Serve a call of the charge point."""
+        return await serve(action, payload, self._handlers, KNOWN_ACTIONS)
+
+    async def _boot(self, payload: Json) -> Json:
+        identity = StationIdentity(
+            clean_text(payload.get("chargePointVendor")),
+            clean_text(payload.get("chargePointModel")),
+            clean_text(payload.get("firmwareVersion")),
+        )
+        await self._intake.announce(self.version.number, identity)
+        return {
+            "status": "Accepted",
+            "currentTime": instant_text(self._intake.now),
+            "interval": self._heartbeat_interval_s,
+        }
+
+    async def _heartbeat(self, _payload: Json) -> Json:
+        return {"currentTime": instant_text(self._intake.now)}
+
+    async def _status(self, payload: Json) -> Json:
+        number = whole_number(payload.get("connectorId"))
+        if number != 0:
+            number = self._intake.evse_number(number)
+        if number is not None:
+            stamp = instant(payload.get("timestamp")) if "timestamp" in payload else self._intake.now
+            status = connector_status(payload.get("status"))
+            await self._intake.report_connector(number, 1, status, stamp, error_text_of(payload))
+        return {}
+
+    async def _authorize(self, payload: Json) -> Json:
+        accepted = await self._intake.authorize(token_of(payload.get("idTag")))
+        return {"idTagInfo": _token_answer(accepted)}
+
+    async def _start(self, payload: Json) -> Json:
+        number = self._intake.evse_number(whole_number(payload.get("connectorId")))
+        if number is None:
+            return {"transactionId": REFUSED_TRANSACTION_ID, "idTagInfo": _token_answer(False)}
+        told = [payload.get(name) for name in ("connectorId", "idTag", "meterStart", "timestamp")]
+        content = repr(told)
+        opened = self._intake.record.opened.get(content)
+        if opened is None:
+            opened = await self._intake.begin(
+                number,
+                self._intake.time_of(_stamp(payload)),
+                token_of(payload.get("idTag")),
+                None,
+                _watt_hours(payload.get("meterStart")),
+                whole_number(payload.get("reservationId")),
+            )
+            self._intake.record.opened.put(content, opened)
+        return {"transactionId": int(opened.transaction_id), "idTagInfo": _token_answer(opened.accepted)}
+
+    async def _stop(self, payload: Json) -> Json:
+        answer: Json = {"idTagInfo": _token_answer(True)} if "idTag" in payload else {}
+        transaction_id = _transaction_id(payload)
+        if transaction_id is None or transaction_id in NO_TRANSACTION:
+            self._intake.violation("stop of no transaction", transaction_id)
+            transaction_id = self._intake.record.only_active()
+        if transaction_id is None:
+            return answer
+        entries = parts(payload, "transactionData")
+        if entries:
+            await self._intake.take_meter_values(None, transaction_id, entries, adopt=False)
+        at = self._intake.time_of(_stamp(payload))
+        register_kwh = _watt_hours(payload.get("meterStop"))
+        await self._intake.finish(transaction_id, at, register_kwh, clean_text(payload.get("reason")))
+        return answer
+
+    async def _meter_values(self, payload: Json) -> Json:
+        await self._intake.take_meter_values(
+            whole_number(payload.get("connectorId")), _transaction_id(payload), parts(payload, "meterValue")
+        )
+        return {}
+
+    async def _vendor_message(self, payload: Json) -> Json:
+        # Some stations stop working until their maker's own message is accepted.
+        self._intake.violation("vendor message ignored", payload.get("vendorId"))
+        return {"status": "Accepted"}
+
+    def _notified(self, kind: str, *fields: str) -> Handler:
+        async def keep(payload: Json) -> Json:
+            self._intake.notice(kind, " ".join(clean_text(payload.get(name)) for name in fields).strip())
+            return {}
+
+        return keep
+
+    def set_profile(self, profile: ProfileRequest) -> Message:
+        """SetChargingProfile.req."""
+        transaction_id = profile.transaction_id
+        schedule = datatypes.ChargingSchedule(
+            charging_rate_unit=enums.ChargingRateUnitType(profile.rate_unit.value),
+            charging_schedule_period=[
+                datatypes.ChargingSchedulePeriod(period.start_s, period.limit_value, profile.number_phases)
+                for period in profile.periods
+            ],
+            start_schedule=instant_text(profile.start_schedule) if profile.start_schedule is not None else None,
+        )
+        wanted = datatypes.ChargingProfile(
+            charging_profile_id=profile.profile_id,
+            stack_level=profile.stack_level,
+            charging_profile_purpose=_PURPOSES[profile.purpose],
+            charging_profile_kind=enums.ChargingProfileKindType.absolute
+            if profile.start_schedule is not None
+            else enums.ChargingProfileKindType.relative,
+            charging_schedule=schedule,
+            transaction_id=int(transaction_id) if transaction_id is not None and transaction_id.isdecimal() else None,
+        )
+        return message_of(call.SetChargingProfile(profile.ocpp_evse_id, wanted), self.version)
+
+    def clear_profile(self, profile_id: int) -> Message:
+        """ClearChargingProfile.req for one profile."""
+        return message_of(call.ClearChargingProfile(id=profile_id), self.version)
+
+    def clear_layer(self, ocpp_evse_id: int, purpose: ProfilePurpose) -> Message:
+        """ClearChargingProfile.req for every profile of one purpose."""
+        return message_of(
+            call.ClearChargingProfile(connector_id=ocpp_evse_id, charging_profile_purpose=_PURPOSES[purpose]),
+            self.version,
+        )
+
+
+def _token_answer(accepted: bool) -> Json:
+    return {"status": "Accepted" if accepted else "Invalid"}
+
+
+def _stamp(payload: Json) -> datetime | None:
+    return instant(payload.get("timestamp"))
+
+
+def _transaction_id(payload: Json) -> TransactionId | None:
+    number = whole_number(payload.get("transactionId"))
+    return None if number is None else TransactionId(str(number))
+
+
+def _watt_hours(value: object) -> Decimal | None:
+    """A register of StartTransaction or StopTransaction, always in Wh [kWh]."""
+    number = decimal_number(value)
+    return number.scaleb(-3) if number is not None and number >= 0 else None

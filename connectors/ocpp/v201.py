@@ -1,0 +1,276 @@
+"""OCPP 2.0.1, and 2.1 in the form of 2.0.1: the calls of a charging station, and the messages to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from math import sqrt
+from typing import Any, Final
+
+from ocpp.v21.enums import Action as Action21
+from ocpp.v201 import call, datatypes, enums
+
+from connectors.ocpp.dialect import Handler, serve
+from connectors.ocpp.frames import CallRefused, ErrorCode, Json
+from connectors.ocpp.intake import StationIntake
+from connectors.ocpp.outbound import Message, message_of
+from connectors.ocpp.settings import Version
+from connectors.ocpp.station import StationIdentity
+from connectors.ocpp.translate import (
+    clean_text,
+    connector_status,
+    float_number,
+    instant,
+    instant_text,
+    part,
+    parts,
+    token_of,
+    whole_number,
+)
+from connectors.ocpp.translate_meter import read_meter_value
+from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
+from optimizer.domain.charger import ConnectorStatus, VehicleNeeds
+from optimizer.domain.ids import TransactionId
+
+KNOWN_ACTIONS: Final = {
+    Version.V201: frozenset(action.value for action in enums.Action),
+    Version.V21: frozenset(action.value for action in Action21),
+}
+
+LINE_VOLTAGE_FROM_V = 300.0
+"""A vehicle's greatest AC voltage from here up is between lines, below it to neutral [V]."""
+
+_PURPOSES: Final = {
+    ProfilePurpose.PLAN: enums.ChargingProfilePurposeEnumType.tx_profile,
+    ProfilePurpose.SAFE_DEFAULT: enums.ChargingProfilePurposeEnumType.tx_default_profile,
+    ProfilePurpose.STATION_MAXIMUM: enums.ChargingProfilePurposeEnumType.charging_station_max_profile,
+}
+
+_TRANSFER_PHASES: Final = {"AC_single_phase": 1, "AC_two_phase": 2, "AC_three_phase": 3}
+
+
+class Dialect201:
+    """OCPP 2.0.1 or 2.1 at one charging station.
+
+    Args:
+        intake: Takes what it tells.
+        heartbeat_interval_s: Interval to tell it [s].
+        version: 2.0.1 or 2.1.
+    """
+
+    def __init__(self, intake: StationIntake, heartbeat_interval_s: int, version: Version = Version.V201) -> None:
+        self.version = version
+        self._intake = intake
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._handlers: dict[str, Handler] = {
+            "BootNotification": self._boot,
+            "Heartbeat": self._heartbeat,
+            "StatusNotification": self._status,
+            "Authorize": self._authorize,
+            "TransactionEvent": self._transaction_event,
+            "MeterValues": self._meter_values,
+            "DataTransfer": self._vendor_message,
+            "NotifyEVChargingNeeds": self._needs,
+            "NotifyEVChargingSchedule": self._answered_with({"status": "Accepted"}, "NotifyEVChargingSchedule"),
+            "NotifyReport": self._answered_with({}, "NotifyReport"),
+            "NotifyMonitoringReport": self._answered_with({}, "NotifyMonitoringReport"),
+            "NotifyEvent": self._answered_with({}, "NotifyEvent"),
+            "NotifyChargingLimit": self._answered_with({}, "NotifyChargingLimit"),
+            "ClearedChargingLimit": self._answered_with({}, "ClearedChargingLimit", "chargingLimitSource"),
+            "ReportChargingProfiles": self._answered_with({}, "ReportChargingProfiles"),
+            "NotifyDisplayMessages": self._answered_with({}, "NotifyDisplayMessages"),
+            "NotifyCustomerInformation": self._answered_with({}, "NotifyCustomerInformation"),
+            "FirmwareStatusNotification": self._answered_with({}, "FirmwareStatusNotification", "status"),
+            "PublishFirmwareStatusNotification": self._answered_with({}, "PublishFirmwareStatusNotification", "status"),
+            "LogStatusNotification": self._answered_with({}, "LogStatusNotification", "status"),
+            "SecurityEventNotification": self._answered_with({}, "SecurityEventNotification", "type", "techInfo"),
+            "ReservationStatusUpdate": self._answered_with({}, "ReservationStatusUpdate", "reservationUpdateStatus"),
+        }
+
+    async def answer(self, action: str, payload: Json) -> Json:
+        """Serve a call of the charging station."""
+        return await serve(action, payload, self._handlers, KNOWN_ACTIONS[self.version])
+
+    async def _boot(self, payload: Json) -> Json:
+        station = part(payload, "chargingStation")
+        identity = StationIdentity(
+            clean_text(station.get("vendorName")),
+            clean_text(station.get("model")),
+            clean_text(station.get("firmwareVersion")),
+        )
+        await self._intake.announce(self.version.number, identity)
+        return {
+            "status": "Accepted",
+            "currentTime": instant_text(self._intake.now),
+            "interval": self._heartbeat_interval_s,
+        }
+
+    async def _heartbeat(self, _payload: Json) -> Json:
+        return {"currentTime": instant_text(self._intake.now)}
+
+    async def _status(self, payload: Json) -> Json:
+        number = self._intake.evse_number(whole_number(payload.get("evseId")))
+        if number is not None:
+            connector = whole_number(payload.get("connectorId")) or 1
+            status = connector_status(payload.get("connectorStatus"))
+            await self._intake.report_connector(number, connector, status, _stamp(payload))
+        return {}
+
+    async def _authorize(self, payload: Json) -> Json:
+        return {"idTokenInfo": _token_answer(await self._intake.authorize(token_of(payload.get("idToken"))))}
+
+    async def _transaction_event(self, payload: Json) -> Json:
+        transaction = part(payload, "transactionInfo")
+        transaction_id = TransactionId(clean_text(transaction.get("transactionId"), 36))
+        if not transaction_id:
+            raise CallRefused(ErrorCode.OCCURRENCE_VIOLATION, "transactionInfo.transactionId is missing")
+        self._watch_sequence(transaction_id, whole_number(payload.get("seqNo")))
+        kind = payload.get("eventType")
+        entries = parts(payload, "meterValue")
+        at = self._intake.time_of(_stamp(payload), fresh=False)
+        number, answer = await self._ensure_begun(payload, transaction_id, at, entries)
+        if number is None:
+            return answer
+        if entries:
+            await self._intake.take_meter_values(number, transaction_id, entries, adopt=False)
+        state = connector_status(transaction.get("chargingState"))
+        if kind == "Ended":
+            reason = clean_text(transaction.get("stoppedReason")) or clean_text(payload.get("triggerReason"))
+            register_kwh = self._register(number, entries[-1]) if entries else None
+            await self._intake.finish(transaction_id, at, register_kwh, reason)
+            if state is ConnectorStatus.PREPARING:
+                # The vehicle is still plugged in after its transaction.
+                state = ConnectorStatus.FINISHING
+        if state is not ConnectorStatus.UNKNOWN:
+            await self._intake.report_charging_state(number, state, at)
+        return answer
+
+    async def _ensure_begun(
+        self, payload: Json, transaction_id: TransactionId, at: datetime, entries: list[Any]
+    ) -> tuple[int | None, Json]:
+        """Open the transaction where it is new, whatever event tells of it; its EVSE number and the answer so far."""
+        token_id = token_of(payload.get("idToken"))
+        number, accepted = await self._intake.known_place(transaction_id), True
+        if number is None:
+            number = self._intake.evse_number(whole_number(part(payload, "evse").get("id")))
+            if number is None:
+                accepted = False
+            else:
+                register_kwh = self._register(number, entries[0]) if entries else None
+                reservation_ref = whole_number(payload.get("reservationId"))
+                opened = await self._intake.begin(number, at, token_id, transaction_id, register_kwh, reservation_ref)
+                accepted = opened.accepted
+        elif token_id is not None and payload.get("eventType") != "Ended":
+            accepted = await self._intake.present_token(number, at, token_id, transaction_id)
+        return number, {"idTokenInfo": _token_answer(accepted)} if token_id is not None else {}
+
+    def _watch_sequence(self, transaction_id: TransactionId, number: int | None) -> None:
+        """Notice messages of a transaction that never came."""
+        sequence = self._intake.record.sequence
+        last = sequence.get(transaction_id)
+        if number is None:
+            return
+        if last is not None and number > last + 1:
+            self._intake.violation("messages of a transaction missing", f"{transaction_id}: {last} then {number}")
+        sequence.put(transaction_id, number if last is None else max(last, number))
+
+    def _register(self, number: int, entry: Any) -> Decimal | None:
+        if not isinstance(entry, dict):
+            return None
+        return read_meter_value(entry, self._intake.record.evses[number]).register_kwh
+
+    async def _meter_values(self, payload: Json) -> Json:
+        await self._intake.take_meter_values(whole_number(payload.get("evseId")), None, parts(payload, "meterValue"))
+        return {}
+
+    async def _needs(self, payload: Json) -> Json:
+        number = self._intake.evse_number(whole_number(payload.get("evseId")))
+        if number is None:
+            return {"status": "Rejected"}
+        needs = _vehicle_needs(self._intake, number, part(payload, "chargingNeeds"))
+        taken = await self._intake.state_needs(needs)
+        # "Processing" still promises a schedule: the plan comes all the same, by another target than the vehicle's.
+        return {"status": "Accepted" if taken else "Processing"}
+
+    async def _vendor_message(self, payload: Json) -> Json:
+        self._intake.violation("vendor message ignored", payload.get("vendorId"))
+        return {"status": "Accepted"}
+
+    def _answered_with(self, answer: Json, kind: str, *fields: str) -> Handler:
+        async def keep(payload: Json) -> Json:
+            self._intake.notice(kind, " ".join(clean_text(payload.get(name)) for name in fields).strip())
+            return answer
+
+        return keep
+
+    def set_profile(self, profile: ProfileRequest) -> Message:
+        """SetChargingProfileRequest."""
+        schedule = datatypes.ChargingScheduleType(
+            id=profile.profile_id,
+            charging_rate_unit=enums.ChargingRateUnitEnumType(profile.rate_unit.value),
+            charging_schedule_period=[
+                datatypes.ChargingSchedulePeriodType(period.start_s, period.limit_value, profile.number_phases)
+                for period in profile.periods
+            ],
+            start_schedule=instant_text(profile.start_schedule) if profile.start_schedule is not None else None,
+        )
+        wanted = datatypes.ChargingProfileType(
+            id=profile.profile_id,
+            stack_level=profile.stack_level,
+            charging_profile_purpose=_PURPOSES[profile.purpose],
+            charging_profile_kind=enums.ChargingProfileKindEnumType.absolute
+            if profile.start_schedule is not None
+            else enums.ChargingProfileKindEnumType.relative,
+            charging_schedule=[schedule],
+            transaction_id=profile.transaction_id,
+        )
+        return message_of(call.SetChargingProfile(profile.ocpp_evse_id, wanted), self.version)
+
+    def clear_profile(self, profile_id: int) -> Message:
+        """ClearChargingProfileRequest for one profile."""
+        return message_of(call.ClearChargingProfile(charging_profile_id=profile_id), self.version)
+
+    def clear_layer(self, ocpp_evse_id: int, purpose: ProfilePurpose) -> Message:
+        """ClearChargingProfileRequest for every profile of one purpose."""
+        criteria = datatypes.ClearChargingProfileType(evse_id=ocpp_evse_id, charging_profile_purpose=_PURPOSES[purpose])
+        return message_of(call.ClearChargingProfile(charging_profile_criteria=criteria), self.version)
+
+
+def _token_answer(accepted: bool) -> Json:
+    return {"status": "Accepted" if accepted else "Invalid"}
+
+
+def _stamp(payload: Json) -> datetime | None:
+    return instant(payload.get("timestamp"))
+
+
+def _vehicle_needs(intake: StationIntake, number: int, needs: Json) -> VehicleNeeds:
+    """Departure, energy, soc and power of ``chargingNeeds``."""
+    alternating, direct = part(needs, "acChargingParameters"), part(needs, "dcChargingParameters")
+    energy_wh = float_number(alternating.get("energyAmount", direct.get("energyAmount")))
+    soc_percent = float_number(direct.get("stateOfCharge"))
+    departure = instant(needs.get("departureTime"))
+    return VehicleNeeds(
+        station_id=intake.record.station.id,
+        ocpp_evse_id=number,
+        at=intake.now,
+        depart_at=None if departure is None else departure - intake.record.skew.skew,
+        energy_kwh=None if energy_wh is None or energy_wh < 0 else energy_wh / 1000.0,
+        soc=soc_percent / 100.0 if soc_percent is not None and 0 <= soc_percent <= 100 else None,
+        max_power_kw=_greatest_power_kw(alternating, direct, needs.get("requestedEnergyTransfer")),
+    )
+
+
+def _greatest_power_kw(alternating: Json, direct: Json, transfer: object) -> float | None:
+    """Greatest power that a vehicle states, from power or from amperes and volts [kW]."""
+    power_w = float_number(direct.get("evMaxPower"))
+    if power_w is None:
+        used = alternating or direct
+        current_a, voltage_v = float_number(used.get("evMaxCurrent")), float_number(used.get("evMaxVoltage"))
+        if current_a is None or voltage_v is None:
+            return None
+        phases = _TRANSFER_PHASES.get(transfer, 1) if isinstance(transfer, str) and alternating else 1
+        if phases > 1 and voltage_v >= LINE_VOLTAGE_FROM_V:
+            voltage_v /= sqrt(3)
+        power_w = current_a * voltage_v * phases
+    return power_w / 1000.0 if power_w > 0 else None
