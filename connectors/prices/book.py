@@ -107,13 +107,23 @@ class _MarketPrices:
     async def prices(self, start: datetime, end: datetime) -> PriceSeries:
         """Prices covering the whole of ``[start, end)``."""
         async with self._asking:
-            missing = self._missing(start, end)
-            if missing is not None and self._may_ask(missing[0]):
-                await self._ask(*missing)
-                still_missing = self._missing(start, end)
-                if still_missing is not None:
-                    self._asked_in_vain[still_missing[0]] = self._clock.now()
+            unpublished_from = await self._ask_if_missing(start, end)
+            if unpublished_from is not None:
+                day_before = unpublished_from.astimezone(self._zone) - timedelta(days=1)
+                await self._ask_if_missing(day_before.astimezone(UTC), unpublished_from)
         return self._filled(start, end)
+
+    async def _ask_if_missing(self, start: datetime, end: datetime) -> datetime | None:
+        """Ask for what is not known of ``[start, end)``; the first instant that stays unknown."""
+        missing = self._missing(start, end)
+        if missing is None or not self._may_ask(missing[0]):
+            return missing[0] if missing else None
+        await self._ask(*missing)
+        missing = self._missing(start, end)
+        if missing is None:
+            return None
+        self._asked_in_vain[missing[0]] = self._clock.now()
+        return missing[0]
 
     def _may_ask(self, first_missing: datetime) -> bool:
         """Whether no question in the last while showed that there is nothing from this time on."""
