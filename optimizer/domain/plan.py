@@ -28,6 +28,7 @@ class BindingKind(StrEnum):
     DEPARTURE_REACHED = "departure_reached"
     TARGET_REACHED = "target_reached"
     GRID_EVENT = "grid_event"
+    NOT_YET_THERE = "not_yet_there"
 
 
 @dataclass(frozen=True, slots=True)
