@@ -117,6 +117,10 @@ class Session:
     """Power the vehicle was last seen to stop at below its limit [kW]; 0 when full; ``None``: not seen to."""
     pauses: int = 0
     """Times that its charging was paused by us."""
+    transaction_begun_at: datetime | None = None
+    """When the transaction inside began [UTC]; limits sent earlier were for another one."""
+    may_charge: bool = True
+    """Whether its token may charge here; where not, it is given no power."""
     paused: tuple[Interval, ...] = ()
     """When its limit was zero because we set it so; such time is never parking time."""
 
