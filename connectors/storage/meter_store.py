@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Delete, Row, Table, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Delete, Row, Table, delete, func, literal, select, tuple_
 
 from connectors.storage.codec import SAMPLE_JSON
 from connectors.storage.statements import fetched, insert_all_new, insert_new, upsert
@@ -68,8 +68,8 @@ class DatabaseMeterStore:
         after = select(func.min(at)).where(of_site, at > end).scalar_subquery()
         query = (
             select(SITE_READING)
-            .where(of_site, at >= func.coalesce(before, start, type_=at.type))
-            .where(at <= func.coalesce(after, end, type_=at.type))
+            .where(of_site, at >= func.coalesce(before, literal(start, at.type)))
+            .where(at <= func.coalesce(after, literal(end, at.type)))
             .order_by(at)
         )
         return await self._transactions.read(partial(fetched, query=query, convert=_reading))

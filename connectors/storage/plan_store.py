@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, literal, select, tuple_
 
 from connectors.storage.codec import outcome_text, outcome_value
 from connectors.storage.statements import fetched, insert_new
@@ -67,4 +67,5 @@ def _save_outcome(connection: Connection, row: dict[str, object], kept_plans: in
         select(*place).where(of_site).order_by(*_NEWEST_FIRST).offset(kept_plans - 1).limit(1)
     ).first()
     if oldest_kept is not None:
-        connection.execute(delete(PLAN_OUTCOME).where(of_site, tuple_(*place) < tuple_(*oldest_kept)))
+        bound = tuple_(*(literal(value, column.type) for value, column in zip(oldest_kept, place, strict=True)))
+        connection.execute(delete(PLAN_OUTCOME).where(of_site, tuple_(*place) < bound))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, literal, select, tuple_, update
 
 from connectors.storage.codec import SESSION_JSON
 from connectors.storage.statements import fetched, insert_new, upsert
@@ -98,7 +98,8 @@ def _sessions(
         plugged_in_at = connection.scalar(select(SESSION.c.plugged_in_at).where(SESSION.c.id == after))
         if plugged_in_at is None:
             raise NotFound("session", after)
-        query = query.where(tuple_(SESSION.c.plugged_in_at, SESSION.c.id) > tuple_(plugged_in_at, after))
+        last = tuple_(literal(plugged_in_at, SESSION.c.plugged_in_at.type), after)
+        query = query.where(tuple_(SESSION.c.plugged_in_at, SESSION.c.id) > last)
     query = query.order_by(SESSION.c.plugged_in_at, SESSION.c.id).limit(limit)
     return fetched(connection, query, lambda row: SESSION_JSON.value(row.body))
 
