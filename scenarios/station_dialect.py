@@ -1,0 +1,220 @@
+"""How a version of OCPP says and hears what stations do, and what the versions have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+from optimizer.domain.charger import ConnectorStatus
+from optimizer.domain.ids import TokenId
+from optimizer.domain.site import CurrentType
+from scenarios.outbox import Payload
+from scenarios.profiles import (
+    ChargingProfile,
+    EvseProfiles,
+    ProfileKind,
+    ProfilePeriod,
+    ProfilePurpose,
+    RateUnit,
+    Recurrence,
+)
+from scenarios.station_settings import Misbehaviour, StationSettings
+from scenarios.station_state import EvseReading, EvseState, Transaction
+
+Message = tuple[str, Callable[[], Payload]]
+"""An action, and what writes its payload when it is sent."""
+
+PURPOSES = {
+    "ChargePointMaxProfile": ProfilePurpose.STATION_MAX,
+    "ChargingStationMaxProfile": ProfilePurpose.STATION_MAX,
+    "TxDefaultProfile": ProfilePurpose.TX_DEFAULT,
+    "TxProfile": ProfilePurpose.TX,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BootAnswer:
+    """What the central system answers to an announcement."""
+
+    accepted: bool
+    """Whether the station may go on."""
+    interval_s: int
+    """Heartbeat interval, or the wait until the next attempt [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAnswer:
+    """What the central system answers to a transaction's start."""
+
+    transaction_id: str | None
+    """The id it gave (1.6)."""
+    accepted: bool
+    """Whether the token may charge."""
+
+
+class CallRefused(Exception):
+    """A call is answered with an error: its code and why."""
+
+    def __init__(self, code: str, description: str = "") -> None:
+        self.code = code
+        self.description = description
+        super().__init__(f"{code}: {description}")
+
+
+class Dialect(Protocol):
+    """One version of OCPP, from the station's side."""
+
+    def boot(self, reason: str) -> Message:
+        """Announce the station."""
+        ...
+
+    def heartbeat(self) -> Message:
+        """Say that it lives."""
+        ...
+
+    def status(self, state: EvseState, status: ConnectorStatus, at: datetime) -> Message:
+        """Tell an EVSE's state."""
+        ...
+
+    def authorize(self, token_id: TokenId) -> Message:
+        """Ask whether a token may charge."""
+        ...
+
+    def transaction_started(self, state: EvseState, begun: Transaction, reading: EvseReading) -> Message:
+        """Tell that a transaction began."""
+        ...
+
+    def transaction_updated(self, state: EvseState, going: Transaction, at: datetime) -> Message | None:
+        """Tell a new charging state; ``None`` where it is the old one, or the version tells none."""
+        ...
+
+    def meter_values(self, state: EvseState, going: Transaction | None, reading: EvseReading, context: str) -> Message:
+        """Tell what a meter shows."""
+        ...
+
+    def transaction_ended(self, state: EvseState, done: Transaction, reading: EvseReading, reason: str) -> Message:
+        """Tell that a transaction ended."""
+        ...
+
+    def read_boot(self, payload: Payload) -> BootAnswer:
+        """Read the answer to `boot`."""
+        ...
+
+    def read_authorize(self, payload: Payload) -> bool:
+        """Read the answer to `authorize`."""
+        ...
+
+    def read_start(self, payload: Payload) -> StartAnswer:
+        """Read the answer to `transaction_started`."""
+        ...
+
+    def answer(self, action: str, payload: Payload, now: datetime) -> Payload:
+        """Do what the central system asks and answer; raises `CallRefused` where the answer is an error."""
+        ...
+
+
+class StationTime:
+    """The station's own clock: right, or wrong by a constant."""
+
+    def __init__(self, settings: StationSettings) -> None:
+        skewed = settings.has(Misbehaviour.SKEWED_CLOCK)
+        self._skew = timedelta(seconds=settings.figures.skew_s) if skewed else timedelta(0)
+
+    def stamp(self, at: datetime) -> str:
+        """A true instant as the station writes it."""
+        return (at + self._skew).astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def instant(self, written: object) -> datetime | None:
+        """The true instant at which the station's clock shows what is written [UTC]; ``None`` for nothing.
+
+        Raises:
+            CallRefused: It is no time.
+        """
+        if written is None:
+            return None
+        try:
+            value = datetime.fromisoformat(str(written))
+        except ValueError as error:
+            raise CallRefused("PropertyConstraintViolation", f"{written!r} is no time") from error
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC) - self._skew
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One value of a reading."""
+
+    measurand: str
+    """OCPP name of what is measured."""
+    value: Decimal
+    """Its value."""
+    unit: str
+    """OCPP unit."""
+    phase: str | None = None
+    """Phase, where it is of one."""
+
+
+def sampled_values(settings: StationSettings, state: EvseState, reading: EvseReading) -> Iterator[Sampled]:
+    """What a station tells of a reading."""
+    register_wh = (reading.register_kwh * 1000).quantize(Decimal(1))
+    shown = reading.register_kwh if settings.has(Misbehaviour.KWH_AS_WH) else register_wh
+    yield Sampled("Energy.Active.Import.Register", shown, "Wh")
+    yield Sampled("Power.Active.Import", _rounded(reading.power_kw * 1000.0), "W")
+    paths = state.physics.evse.current_paths
+    for index in range(paths):
+        current_a = reading.current_a if index < reading.current_paths else 0.0
+        yield Sampled("Current.Import", _rounded(current_a), "A", f"L{index + 1}")
+    yield Sampled("Voltage", _rounded(reading.voltage_v), "V")
+    if reading.soc is not None and state.physics.evse.current_type is CurrentType.DC:
+        yield Sampled("SoC", _rounded(100.0 * reading.soc), "Percent")
+
+
+def _rounded(value: float) -> Decimal:
+    return Decimal(f"{value:.1f}")
+
+
+def profile_of(
+    written: Mapping[str, Any], schedule: Mapping[str, Any], profile_id: int, time: StationTime
+) -> ChargingProfile:
+    """A profile from its JSON form, of which the two versions share all but the place of id and schedule.
+
+    Raises:
+        CallRefused: Its purpose is none that a central system may send.
+    """
+    purpose = PURPOSES.get(str(written["chargingProfilePurpose"]))
+    if purpose is None:
+        raise CallRefused("PropertyConstraintViolation", f"purpose {written['chargingProfilePurpose']} is not taken")
+    recurrence = written.get("recurrencyKind")
+    transaction_id = written.get("transactionId")
+    return ChargingProfile(
+        id=profile_id,
+        stack_level=int(written["stackLevel"]),
+        purpose=purpose,
+        kind=ProfileKind(str(written["chargingProfileKind"]).lower()),
+        unit=RateUnit(schedule["chargingRateUnit"]),
+        periods=tuple(
+            ProfilePeriod(int(period["startPeriod"]), float(period["limit"]), period.get("numberPhases"))
+            for period in schedule["chargingSchedulePeriod"]
+        ),
+        start_at=time.instant(schedule.get("startSchedule")),
+        duration_s=schedule.get("duration"),
+        recurrence=Recurrence(recurrence.lower()) if recurrence else None,
+        valid_from=time.instant(written.get("validFrom")),
+        valid_to=time.instant(written.get("validTo")),
+        transaction_id=None if transaction_id is None else str(transaction_id),
+    )
+
+
+def composite_periods(profiles: EvseProfiles, now: datetime, duration_s: int, unit: RateUnit) -> Sequence[Payload]:
+    """The limits to come in JSON form."""
+    evse = profiles.evse
+    return [
+        {
+            "startPeriod": start_s,
+            "limit": round(limit_a if unit is RateUnit.AMPERES else evse.power_kw(limit_a) * 1000.0, 1),
+            "numberPhases": evse.current_paths,
+        }
+        for start_s, limit_a in profiles.composite(now, duration_s)
+    ]
