@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import fields
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -88,6 +89,8 @@ class EntsoePrices(Section):
     """Bidding zone as entsoe-py names it, for example DE_LU or DK_1."""
     api_key: SecretStr | None = None
     """Security token of the platform; better given by CHARGEHORIZON_ENTSOE_API_KEY."""
+    fallback_price_per_kwh: Decimal | None = None
+    """Price assumed where neither the source nor the past week tells one [currency/kWh]; left out: none."""
 
 
 class FilePrices(Section):
@@ -99,6 +102,8 @@ class FilePrices(Section):
     """The price file."""
     zone: str | None = None
     """Bidding zone or settlement point, where the file holds several."""
+    fallback_price_per_kwh: Decimal | None = None
+    """Price assumed where neither the source nor the past week tells one [currency/kWh]; left out: none."""
 
 
 class ForecastSection(Section):
@@ -135,8 +140,8 @@ class StationPassword(Section):
 
     station_id: str
     """Which station."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """SHA-256 of its password, in hexadecimal."""
+    password_hash: Annotated[str, Field(pattern=r"^pbkdf2-sha256\$\d+\$[0-9a-f]+\$[0-9a-f]+$")]
+    """Hash of its password; `chargehorizon config new-password` makes both."""
 
 
 class OcppSection(Section):
@@ -235,6 +240,15 @@ class JobSection(Section):
     """Periods without a plan or guard step after which /readyz says no."""
 
 
+class BillingSection(Section):
+    """How the site's energy is billed."""
+
+    window: Literal["month", "day"] = "month"
+    """What one bill covers: a local calendar month or day."""
+    patience_minutes: Annotated[float, Field(ge=0)] = 60.0
+    """How long missing meter values are waited for before a record is made from what is there [minutes]."""
+
+
 class WebhookSection(Section):
     """Where energy-cost records are sent."""
 
@@ -282,6 +296,8 @@ class Configuration(Section):
     """Choices about loop, guard and dispatch, with their periods."""
     planning: Planning = PlanningSettings()
     """Choices of the planner."""
+    billing: BillingSection = BillingSection()
+    """How the site's energy is billed."""
     billing_webhook: WebhookSection | None = None
     """Where energy-cost records are sent; left out: they stay in the store."""
     logging: LoggingSection = LoggingSection()

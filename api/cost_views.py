@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
 from api.schemas import Exact
 from api.views import AnswerModel
+from optimizer.costing.balance import Balance, BalanceReport
+from optimizer.costing.registers import FindingKind
 from optimizer.domain.cost import (
-    CostAllocation,
     CostComponent,
     CostLine,
     EnergyCostRecord,
-    Payer,
     RecordStatus,
     SiteBill,
 )
@@ -168,53 +167,107 @@ class BillListView(AnswerModel):
     """The bills."""
 
 
-class ShareView(AnswerModel):
-    """Who bears which part of a bill."""
+class SharesView(AnswerModel):
+    """One value of a bill and what its bearers' shares come to."""
 
-    payer: str
-    """sessions, building, losses or unassigned."""
-    amount: Exact
+    bill: Exact
+    """On the bill."""
+    sessions: Exact
+    """Sum of all sessions."""
+    building: Exact
+    """Building."""
+    losses: Exact
+    """Losses; negative where submeters count more than the site's meters."""
+    unassigned: Exact
+    """Station energy on no session."""
+    difference: Exact
+    """Bill less all shares: zero."""
+
+    @classmethod
+    def of(cls, balance: Balance) -> Self:
+        """The view of a balance."""
+        return cls(
+            bill=balance.bill,
+            sessions=balance.sessions,
+            building=balance.building,
+            losses=balance.losses,
+            unassigned=balance.unassigned,
+            difference=balance.difference,
+        )
+
+
+class BalanceLineView(AnswerModel):
+    """The balance of one line of a bill."""
+
+    component: CostComponent
+    """What it pays for."""
+    label: str
+    """Band or charge, as the tariff names it."""
+    quantity: SharesView
+    """[kWh], or [kW] for a demand charge."""
+    amount: SharesView
     """[currency]."""
+
+
+class FindingView(AnswerModel):
+    """Something wrong with a meter's readings."""
+
+    kind: FindingKind
+    """What."""
+    meter: str
+    """Which meter."""
+    at: datetime
+    """When it begins."""
+    detail: str
+    """The values, for people."""
 
 
 class BalanceView(AnswerModel):
     """A bill, who bears it, and the proof that the parts add up to the whole."""
 
-    bill: BillView
-    """The whole."""
-    shares: list[ShareView]
-    """The parts."""
-    difference: Exact
-    """Bill less all parts [currency]: zero."""
-    balanced: bool
-    """Whether the parts add up to the bill in every component."""
+    site_id: str
+    """Which site."""
+    start: datetime
+    """From."""
+    end: datetime
+    """Until."""
+    currency: str
+    """ISO 4217 code."""
+    adds_up: bool
+    """Whether the shares of every line come to the bill exactly."""
+    total: SharesView
+    """All money [currency]."""
+    energy_kwh: SharesView
+    """All energy used, from the grid and from PV [kWh]."""
+    lines: list[BalanceLineView]
+    """One for each line of the bill."""
     session_count: int
-    """Sessions that bear a part."""
+    """Sessions that bear a share, however small."""
+    findings: list[FindingView]
+    """What was wrong with the meters' readings."""
 
     @classmethod
-    def of(cls, allocation: CostAllocation) -> Self:
-        """The view of an allocation."""
-        by_payer = {"sessions": _total(line for lines in allocation.session_lines.values() for line in lines)}
-        by_payer |= {payer.value: _total(allocation.other_lines.get(payer, ())) for payer in Payer}
+    def of(cls, report: BalanceReport) -> Self:
+        """The view of a report."""
         return cls(
-            bill=BillView.of(allocation.bill),
-            shares=[ShareView(payer=payer, amount=amount) for payer, amount in by_payer.items()],
-            difference=allocation.bill.total - sum(by_payer.values(), Decimal(0)),
-            balanced=all(difference == 0 for difference in component_differences(allocation).values()),
-            session_count=len(allocation.session_lines),
+            site_id=report.site_id,
+            start=report.window.start,
+            end=report.window.end,
+            currency=report.currency,
+            adds_up=report.adds_up,
+            total=SharesView.of(report.total),
+            energy_kwh=SharesView.of(report.energy_kwh),
+            lines=[
+                BalanceLineView(
+                    component=line.component,
+                    label=line.label,
+                    quantity=SharesView.of(line.quantity),
+                    amount=SharesView.of(line.amount),
+                )
+                for line in report.lines
+            ],
+            session_count=report.session_count,
+            findings=[
+                FindingView(kind=one.kind, meter=one.meter, at=one.at, detail=one.detail) for one in report.findings
+            ],
         )
-
-
-def component_differences(allocation: CostAllocation) -> dict[CostComponent, Decimal]:
-    """Bill less all parts, for each component [currency]."""
-    differences = dict.fromkeys(CostComponent, Decimal(0))
-    for line in allocation.bill.lines:
-        differences[line.component] += line.amount
-    for lines in (*allocation.session_lines.values(), *allocation.other_lines.values()):
-        for line in lines:
-            differences[line.component] -= line.amount
-    return differences
-
-
-def _total(lines: Iterable[CostLine]) -> Decimal:
-    return sum((line.amount for line in lines), Decimal(0))

@@ -274,4 +274,4 @@ class RecordFilter(RequestModel):
 
 
 class CloseWindowRequest(Window):
-    """The time to settle, on quarter-hours: a billing month, or any other."""
+    """The whole billing window to settle, for example a local calendar month."""

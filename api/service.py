@@ -10,7 +10,8 @@ from typing import Protocol
 from api.auth import KeyRing
 from api.metrics import ServiceMetrics
 from api.readiness import Readiness
-from optimizer.domain.cost import CostAllocation, SiteBill
+from optimizer.costing.balance import BalanceReport
+from optimizer.domain.cost import SiteBill
 from optimizer.domain.moment import Interval
 from optimizer.domain.site import Site
 from optimizer.ports import ChargerGateway, Clock, Stores, TariffSource
@@ -27,16 +28,17 @@ class SiteControl(Protocol):
         """Let the planner plan anew now; ``trigger`` is kept with the plan."""
         ...
 
-    async def close_window(self, window: Interval) -> CostAllocation:
+    async def close_window(self, window: Interval) -> BalanceReport:
         """Make the site's bill of ``window`` and the final records of its sessions.
 
         Raises:
+            InvalidInput: It is not one of the billing windows.
             Conflict: The window cannot be closed yet.
         """
         ...
 
     async def cost_so_far(self, at: datetime) -> SiteBill | None:
-        """The bill of the running billing month up to ``at``; ``None``: the site meter has said nothing yet."""
+        """The bill of the running billing window so far; ``None``: the site meter has said nothing yet."""
         ...
 
 

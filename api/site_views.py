@@ -154,9 +154,9 @@ class SiteStatusView(SiteView):
     import_price_per_kwh: Exact | None
     """Price of import now [currency/kWh]; null: not known."""
     peak_kw: Exact | None
-    """Greatest mean import of the running billing month [kW]; null: not metered."""
+    """Greatest mean import of the running billing window [kW]; null: not metered."""
     cost: MoneyView | None
-    """What the site owes for the running billing month so far; null: not metered."""
+    """What the site owes for the running billing window so far; null: not metered."""
     last_plan: OutcomeView | None
     """How the plan in force came about; null: none yet."""
     connectors: list[ConnectorView]

@@ -20,8 +20,9 @@ from api.metrics import ServiceMetrics
 from api.readiness import Readiness
 from api.service import Service
 from connectors.storage.stores import DatabaseStores, open_stores
+from optimizer.costing.balance import BalanceReport
 from optimizer.domain.charger import LimitCommand, LimitState
-from optimizer.domain.cost import CostAllocation, SiteBill
+from optimizer.domain.cost import SiteBill
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
 from optimizer.domain.moment import Interval
 from optimizer.domain.site import Circuit, Evse, GridConnection, Site, Station
@@ -107,7 +108,7 @@ class NotedControl:
     """Notes what it is asked, and gives the answers it was given."""
 
     asked: list[str] = field(default_factory=list)
-    allocation: CostAllocation | None = None
+    report: BalanceReport | None = None
     bill: SiteBill | None = None
     failure: Exception | None = None
 
@@ -117,11 +118,11 @@ class NotedControl:
     def plan_soon(self, trigger: str) -> None:
         self.asked.append(f"plan: {trigger}")
 
-    async def close_window(self, window: Interval) -> CostAllocation:
+    async def close_window(self, window: Interval) -> BalanceReport:
         if self.failure is not None:
             raise self.failure
-        assert self.allocation is not None
-        return self.allocation
+        assert self.report is not None
+        return self.report
 
     async def cost_so_far(self, at: datetime) -> SiteBill | None:
         if self.failure is not None:
