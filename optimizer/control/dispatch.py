@@ -1,0 +1,159 @@
+"""From a plan to what stations are told: few periods, whole amperes, a safe tail, and nothing that changes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from optimizer.control.ceilings import Feeder
+from optimizer.control.guard import effective_state, fallback_limit_kw, is_for
+from optimizer.control.profile import SAME_KW, limit_at_kw, merged, says_the_same, shortened
+from optimizer.control.settings import ControlSettings
+from optimizer.control.view import GuardView
+from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState
+from optimizer.domain.ids import EvseId
+from optimizer.domain.plan import BindingKind, BindingReason, Plan, SessionPlan
+from optimizer.domain.session import Session
+
+_TEXTS = {
+    BindingKind.CHARGER_LIMIT: "at the charger's limit",
+    BindingKind.VEHICLE_LIMIT: "at the vehicle's limit",
+    BindingKind.SITE_LIMIT: "held by the site limit",
+    BindingKind.CIRCUIT_LIMIT: "held by a circuit limit",
+    BindingKind.PHASE_IMBALANCE: "held by the phase imbalance",
+    BindingKind.PRICE: "waiting for a lower price",
+    BindingKind.DEMAND_PEAK: "held by the demand charge",
+    BindingKind.PRIORITY: "others go first",
+    BindingKind.TAPER: "the battery accepts less",
+    BindingKind.MINIMUM_CURRENT: "at the least current",
+    BindingKind.WAITING_FOR_PV: "waiting for PV",
+    BindingKind.DEPARTURE_REACHED: "the departure time has passed",
+    BindingKind.TARGET_REACHED: "the target is reached",
+    BindingKind.GRID_EVENT: "held by a grid event",
+}
+
+
+def dispatch(view: GuardView, plan: Plan | None, settings: ControlSettings) -> tuple[LimitCommand, ...]:
+    """The limits that the plan asks for and that are not in force yet, in the order of the site's EVSEs.
+
+    An EVSE whose vehicle has left is released: its limit is taken back so that the safe default holds for the next.
+    A vehicle that the plan does not know, or that has no transaction yet, keeps its safe default.
+
+    Args:
+        view: What is known now.
+        plan: The plan in force; ``None``: none was made yet.
+        settings: Number of periods, dead-band, intervals.
+    """
+    commands = []
+    for evse_id in view.site.evses:
+        connector, session = view.connectors[evse_id], view.sessions.get(evse_id)
+        if not connector.online:
+            continue
+        command = _planned(view, connector, session, plan, settings) if session else _release(view, connector)
+        if command is not None:
+            commands.append(command)
+    return tuple(commands)
+
+
+def _release(view: GuardView, connector: Connector) -> LimitCommand | None:
+    setpoint = connector.setpoint
+    if setpoint is None:
+        return None
+    safe_kw = view.safe_kw[connector.evse_id]
+    holds_safe = len(setpoint.periods) == 1 and abs(setpoint.periods[0].limit_kw - safe_kw) <= SAME_KW
+    # Anything else than a refusal is taken as done: a station that has no vehicle may well have nothing to clear.
+    if holds_safe and setpoint.state is not LimitState.UNANSWERED:
+        return None
+    period = LimitPeriod(view.at, safe_kw)
+    return LimitCommand(connector.station_id, connector.evse_id, None, (period,), "no vehicle: the safe default holds")
+
+
+def _planned(
+    view: GuardView, connector: Connector, session: Session, plan: Plan | None, settings: ControlSettings
+) -> LimitCommand | None:
+    if session.transaction_id is None:
+        return None
+    session_plan = plan.session_plan(session.id) if plan is not None else None
+    if not session.may_charge:
+        periods: tuple[LimitPeriod, ...] = (LimitPeriod(view.at, 0.0),)
+        reason = "the token may not charge here"
+    elif plan is None or session_plan is None or session_plan.evse_id != connector.evse_id:
+        return None
+    else:
+        safe_kw, feeder = view.safe_kw[connector.evse_id], view.feeder(connector.evse_id)
+        periods = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings)
+        reason = reason_text(_reason_at(plan, session_plan, view.at))
+    if not _is_due(view, connector, session, periods, settings):
+        return None
+    return LimitCommand(connector.station_id, connector.evse_id, session.transaction_id, periods, reason)
+
+
+def profile_of(
+    plan: Plan, session_plan: SessionPlan, feeder: Feeder, at: datetime, safe_kw: float, settings: ControlSettings
+) -> tuple[LimitPeriod, ...]:
+    """One session's plan as limits from ``at`` on, ending in the safe value.
+
+    Limits are the power that the permitted current would give on all of the EVSE's current paths: a vehicle that uses
+    one of three phases and is planned at 3.7 kW gets 16 A, which is a limit of 11 kW.
+    """
+    span_end = min(at + timedelta(seconds=settings.profile_span_s), plan.boundaries[-1])
+    periods = []
+    for index, power_kw in enumerate(session_plan.power_kw):
+        start, end = max(plan.boundaries[index], at), plan.boundaries[index + 1]
+        if end <= at or start >= span_end:
+            continue
+        level_a = feeder.stepped_a(max(0.0, power_kw) / feeder.kw_per_a)
+        periods.append(LimitPeriod(start, feeder.evse.power_kw(level_a)))
+    tail = LimitPeriod(max(span_end, at), safe_kw)
+    body = shortened([*merged(periods), tail], settings.greatest_periods)
+    return merged(body)
+
+
+def _is_due(
+    view: GuardView,
+    connector: Connector,
+    session: Session,
+    periods: tuple[LimitPeriod, ...],
+    settings: ControlSettings,
+) -> bool:
+    """Whether a write is worth it now: something changes, and the last write is long enough ago."""
+    setpoint = connector.setpoint
+    if setpoint is None or not is_for(setpoint, session):
+        return True
+    since = view.at - setpoint.sent_at
+    match effective_state(setpoint, view.at, settings):
+        case LimitState.REJECTED:
+            return since >= timedelta(seconds=settings.rejected_retry_s)
+        case LimitState.UNANSWERED:
+            return since >= timedelta(seconds=settings.unanswered_retry_s)
+        case _:
+            if since < timedelta(seconds=settings.least_interval_s):
+                return False
+            ignoring = view.overdraws.get(connector.evse_id, 0) >= settings.ignoring_samples
+            if ignoring and since >= timedelta(seconds=settings.rejected_retry_s):
+                return True
+            return not says_the_same(setpoint.periods, periods, view.at, settings)
+
+
+def _reason_at(plan: Plan, session_plan: SessionPlan, at: datetime) -> BindingReason | None:
+    for index, reason in enumerate(session_plan.reasons):
+        if plan.boundaries[index] <= at < plan.boundaries[index + 1]:
+            return reason
+    return None
+
+
+def reason_text(reason: BindingReason | None) -> str:
+    """A binding reason in words."""
+    if reason is None:
+        return ""
+    place = f" at {reason.circuit_id}" if reason.circuit_id else ""
+    phase = f" on {reason.phase}" if reason.phase else ""
+    source = f" ({reason.source})" if reason.source else ""
+    return f"{_TEXTS[reason.kind]}{place}{phase}{source}"
+
+
+def limit_in_force_kw(view: GuardView, evse_id: EvseId) -> float:
+    """The limit that an EVSE is under now, as far as we know [kW]."""
+    connector = view.connectors[evse_id]
+    if connector.setpoint is None:
+        return fallback_limit_kw(connector, view.site.evses[evse_id], view.safe_kw[evse_id])
+    return limit_at_kw(connector.setpoint.periods, view.at)

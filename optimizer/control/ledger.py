@@ -1,0 +1,539 @@
+"""The book of sessions: takes what stations tell, keeps it before they are answered, and never counts it twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from optimizer.control.ceilings import Feeder
+from optimizer.control.guard import STANDBY_KW
+from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use
+from optimizer.control.settings import ControlSettings
+from optimizer.control.targets import default_target, reservation_target, vehicle_target, with_targets
+from optimizer.domain.charger import (
+    Connector,
+    ConnectorReported,
+    ConnectorStatus,
+    StationBooted,
+    TransactionBegun,
+    TransactionFinished,
+    TransactionOpened,
+    VehicleNeeds,
+)
+from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
+from optimizer.domain.metering import MeterSample, ReadingReason
+from optimizer.domain.reservation import Reservation, ReservationStatus
+from optimizer.domain.session import DepartureTarget, Session
+from optimizer.domain.site import Evse, Site
+from optimizer.errors import NotFound
+from optimizer.ports import Clock, Stores
+
+_LOG = logging.getLogger(__name__)
+
+OCCUPIED = frozenset(
+    {
+        ConnectorStatus.PREPARING,
+        ConnectorStatus.CHARGING,
+        ConnectorStatus.SUSPENDED_BY_EVSE,
+        ConnectorStatus.SUSPENDED_BY_VEHICLE,
+        ConnectorStatus.FINISHING,
+    }
+)
+NO_TRANSACTION = frozenset({"", "0", "-1"})
+"""Ids that stations send when they know of no transaction."""
+UNPLUGGED_REASONS = frozenset({"EVDisconnected"})
+"""OCPP stop reasons that mean that the cable is out."""
+RECENT_SAMPLES = 8
+"""Samples remembered of each EVSE, more than any rule looks at."""
+WORTH_A_PLAN_KW = 0.5
+"""Change of what a vehicle accepts that is worth a new plan [kW]."""
+
+
+@dataclass(frozen=True)
+class LedgerListeners:
+    """Who is told of what; each is called when the fact is durable."""
+
+    on_change: Callable[[str], None]
+    """Something that planning should know, in words."""
+    on_sample: Callable[[], None]
+    """Meter samples have arrived."""
+    on_session_ended: Callable[[Session], Awaitable[None]]
+    """A vehicle has left, or a transaction of one that left was reported late."""
+    on_reconnected: Callable[[StationId], Awaitable[None]]
+    """A station booted or connected anew; its limits may be gone."""
+
+
+@dataclass
+class _Meter:
+    """What was last seen of one EVSE's meter; a memory that only spares reading it again."""
+
+    session_id: SessionId | None = None
+    newest: MeterSample | None = None
+    register: MeterSample | None = None
+    doubtful: MeterSample | None = None
+    recent: list[MeterSample] = field(default_factory=list)
+
+    def take(self, sample: MeterSample) -> None:
+        """Remember a judged sample."""
+        if sample.quality not in USABLE:
+            if self.newest is None or sample.at >= self.newest.at:
+                self.doubtful = sample
+            return
+        self.newest = sample
+        if sample.register_kwh is not None:
+            self.register, self.doubtful = sample, None
+        if sample.power_kw is not None:
+            self.recent = [*self.recent, sample][-RECENT_SAMPLES:]
+
+
+class SessionLedger:
+    """Sessions of one site, from what its stations tell (port `StationEvents`).
+
+    Args:
+        site: Which site.
+        stores: Where everything is kept.
+        clock: Time.
+        settings: Assumptions about vehicles, numbers of samples.
+        listeners: Who is told.
+        knows_token: Whether a token may charge at all.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        stores: Stores,
+        clock: Clock,
+        settings: ControlSettings,
+        listeners: LedgerListeners,
+        knows_token: Callable[[TokenId], bool] = lambda _: True,
+    ) -> None:
+        self._site = site
+        self._stores = stores
+        self._clock = clock
+        self._settings = settings
+        self._listeners = listeners
+        self._knows_token = knows_token
+        self._evse_of = {(evse.station_id, evse.ocpp_evse_id): evse for evse in site.evses.values()}
+        self._turns: defaultdict[EvseId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._active_id: dict[EvseId, SessionId] = {}
+        self._meters: defaultdict[EvseId, _Meter] = defaultdict(_Meter)
+
+    @asynccontextmanager
+    async def _change_at(self, evse_id: EvseId) -> AsyncIterator[None]:
+        """One change at a time at an EVSE, durable as a whole or not at all."""
+        kept = False
+        async with self._turns[evse_id]:
+            try:
+                async with self._stores.together():
+                    yield
+                kept = True
+            finally:
+                if not kept:
+                    self._active_id.pop(evse_id, None)
+                    self._meters.pop(evse_id, None)
+
+    # --- stations ---------------------------------------------------------------------------------------------------
+
+    async def station_booted(self, event: StationBooted) -> None:
+        """Keep what the station said of itself; its limits are no longer taken for granted."""
+        await self._stores.connectors.save_boot(event)
+        await self._listeners.on_reconnected(event.station_id)
+        self._listeners.on_change(f"station {event.station_id} online")
+
+    async def station_disconnected(self, station_id: StationId, at: datetime) -> None:
+        """Its sessions go on; the guard now counts what its last profiles permit."""
+        _LOG.info("station %s offline since %s", station_id, at.isoformat())
+        self._listeners.on_change(f"station {station_id} offline")
+
+    async def connector_reported(self, event: ConnectorReported) -> None:
+        """A plug-in begins a session, a plug-out ends it; a report older than the newest one changes nothing."""
+        evse = self._evse_of.get((event.station_id, event.ocpp_evse_id))
+        if evse is None:
+            await self._stores.connectors.save_status(event)
+            return
+        ended = None
+        begun = False
+        async with self._change_at(evse.id):
+            await self._stores.connectors.save_status(event)
+            connector = await self._connector(evse.id)
+            session = await self._active(evse.id)
+            is_newest = connector.status is event.status
+            if event.status in OCCUPIED and session is None and is_newest:
+                session = self._new_session(evse, self._not_ahead(event.at), None)
+                begun = await self._begin(session)
+            elif event.status is ConnectorStatus.AVAILABLE and session is not None:
+                ended = await self._plug_out(session, event.at, connector)
+        if begun:
+            self._listeners.on_change(f"plug-in at {evse.id}")
+        if ended is not None:
+            await self._tell_ended(ended)
+
+    async def authorize(self, station_id: StationId, token_id: TokenId, at: datetime) -> bool:
+        """Whether a token may charge at one EVSE of the station at least."""
+        if not self._knows_token(token_id):
+            return False
+        claims = await self._claims(at)
+        evses = [evse for evse in self._site.evses.values() if evse.station_id == station_id]
+        return any(not self._is_taken(evse, token_id, claims) for evse in evses)
+
+    # --- transactions -----------------------------------------------------------------------------------------------
+
+    async def transaction_begun(self, event: TransactionBegun) -> TransactionOpened:
+        """Open a transaction inside the session of its vehicle; begin the session where there is none.
+
+        Raises:
+            NotFound: The site has no such EVSE.
+        """
+        evse = self._evse_of.get((event.station_id, event.ocpp_evse_id))
+        if evse is None:
+            raise NotFound("EVSE", f"{event.station_id}/{event.ocpp_evse_id}")
+        ended = None
+        async with self._change_at(evse.id):
+            active = await self._active(evse.id)
+            if active is not None and _is_other_stay(active, event):
+                ended = await self._end(active, max(event.at, active.plugged_in_at))
+                active = None
+            session, opened = await self._open(event, evse, active, await self._claims(event.at))
+        if ended is not None:
+            await self._tell_ended(ended)
+        self._listeners.on_change(f"transaction at {evse.id}")
+        return replace(opened, accepted=session.may_charge)
+
+    async def _open(
+        self, event: TransactionBegun, evse: Evse, active: Session | None, claims: Sequence[Reservation]
+    ) -> tuple[Session, TransactionOpened]:
+        """Store the transaction with its session; a repeat finds both as they are."""
+        known = await self._known_transaction(event)
+        if known is not None:
+            return known, await self._stores.sessions.open_transaction(event, known)
+        begun_at = self._not_ahead(event.at)
+        past = active is not None and event.at < active.plugged_in_at
+        if active is not None and not past:
+            session = replace(active, token_id=event.token_id or active.token_id)
+        else:
+            session = self._new_session(evse, begun_at, event.token_id)
+            if past and active is not None:
+                session = replace(session, unplugged_at=active.plugged_in_at)
+        session = replace(session, transaction_begun_at=begun_at, may_charge=True)
+        session = await self._with_reservation(session, evse, claims)
+        if event.token_id is not None:
+            allowed = self._knows_token(event.token_id) and not self._is_taken(evse, event.token_id, claims)
+            session = replace(session, may_charge=allowed)
+        opened = await self._stores.sessions.open_transaction(event, session)
+        if opened.session_id == session.id and session.is_active:
+            self._active_id[evse.id] = session.id
+        if event.register_kwh is not None:
+            sample = _register_sample(event.station_id, evse, event.at, opened.transaction_id, event.register_kwh)
+            await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_BEGIN), evse)
+        return await self._stores.sessions.session(opened.session_id), opened
+
+    async def _known_transaction(self, event: TransactionBegun) -> Session | None:
+        if event.transaction_id is None:
+            return None
+        return await self._stores.sessions.session_of_transaction(event.station_id, event.transaction_id)
+
+    async def _with_reservation(self, session: Session, evse: Evse, claims: Sequence[Reservation]) -> Session:
+        """Fulfil the reservation that the session's token holds, if it holds one for this EVSE or for any."""
+        mine = [claim for claim in claims if claim.token_id == session.token_id and claim.evse_id in (None, evse.id)]
+        if not mine or session.reservation_id is not None:
+            return session
+        claim = min(mine, key=lambda held: (held.evse_id is None, held.window.start))
+        fulfilled = replace(claim, status=ReservationStatus.FULFILLED, version=claim.version + 1)
+        await self._stores.reservations.save(fulfilled)
+        session = replace(session, reservation_id=claim.id, tier=min(session.tier, claim.tier))
+        target = reservation_target(claim)
+        return with_targets(session, (target,)) if target is not None else session
+
+    async def transaction_finished(self, event: TransactionFinished) -> None:
+        """Close the transaction; its session lasts until the vehicle is unplugged."""
+        session = await self._stores.sessions.session_of_transaction(event.station_id, event.transaction_id)
+        if session is None:
+            _LOG.warning("station %s ended transaction %s, which is unknown", event.station_id, event.transaction_id)
+            return
+        evse = self._site.evses[session.evse_id]
+        ended = None
+        async with self._change_at(evse.id):
+            if event.register_kwh is not None:
+                sample = _register_sample(event.station_id, evse, event.at, event.transaction_id, event.register_kwh)
+                await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_END), evse)
+            session = await self._stores.sessions.session(session.id)
+            was_active = session.is_active
+            if session.transaction_id == event.transaction_id:
+                session = replace(session, transaction_id=None)
+                await self._stores.sessions.save_session(session)
+            connector = await self._connector(evse.id)
+            unplugged = connector.status is ConnectorStatus.AVAILABLE or event.reason in UNPLUGGED_REASONS
+            if was_active and unplugged:
+                session = await self._end(session, max(event.at, session.plugged_in_at))
+            if not session.is_active:
+                ended = session
+        if ended is not None:
+            await self._tell_ended(ended)
+        self._listeners.on_change(f"transaction ended at {evse.id}")
+
+    # --- meters -----------------------------------------------------------------------------------------------------
+
+    async def meter_sampled(self, samples: Sequence[MeterSample]) -> None:
+        """Judge, assign and keep samples; what they say of the vehicle goes into its session."""
+        by_evse: defaultdict[EvseId, list[MeterSample]] = defaultdict(list)
+        for sample in samples:
+            by_evse[sample.evse_id].append(sample)
+        news: list[str] = []
+        for evse_id, group in by_evse.items():
+            evse = self._site.evses.get(evse_id)
+            if evse is None:
+                await self._stores.meters.add_samples(group, [None] * len(group))
+                continue
+            async with self._change_at(evse_id):
+                for sample in sorted(group, key=lambda one: one.at):
+                    news += await self._take_sample(sample, evse)
+        for reason in news:
+            self._listeners.on_change(reason)
+        self._listeners.on_sample()
+
+    async def _take_sample(self, sample: MeterSample, evse: Evse) -> list[str]:
+        """Keep one sample; what planning should know of it, in words."""
+        connector = await self._connector(evse.id)
+        session, news = await self._session_of(sample, evse, connector)
+        meter = await self._meter_of(evse.id, session, connector)
+        verdict = judged(sample, meter.newest, meter.register, meter.doubtful, evse)
+        await self._stores.meters.add_samples([verdict.sample], [session.id if session else None])
+        meter.take(verdict.sample)
+        if session is None or verdict.sample.quality not in USABLE:
+            return news
+        updated = self._updated(session, verdict.sample, verdict.added_kwh, evse, connector, meter)
+        if updated != session:
+            await self._stores.sessions.save_session(updated)
+        if _accepts_otherwise(session, updated):
+            news.append(f"vehicle at {evse.id} takes {_in_words(updated.accepted_power_kw)}")
+        return news
+
+    def _updated(
+        self,
+        session: Session,
+        sample: MeterSample,
+        added_kwh: Decimal,
+        evse: Evse,
+        connector: Connector,
+        meter: _Meter,
+    ) -> Session:
+        vehicle = session.vehicle
+        phases = phases_in_use(sample, evse)
+        if phases is not None and phases != vehicle.phases_used:
+            vehicle = replace(vehicle, phases_used=phases)
+        share = Feeder(evse, vehicle.phases_used).kw_per_a / Feeder(evse).kw_per_a
+        updated = replace(session, vehicle=vehicle, energy_kwh=session.energy_kwh + float(added_kwh))
+        if sample.soc is not None:
+            updated = replace(updated, soc=sample.soc, soc_at=sample.at)
+        if session.is_active and sample.power_kw is not None:
+            accepted = accepted_power_kw(updated, connector.setpoint, meter.recent, share, self._settings)
+            updated = replace(updated, accepted_power_kw=accepted)
+        return updated
+
+    async def _session_of(
+        self, sample: MeterSample, evse: Evse, connector: Connector
+    ) -> tuple[Session | None, list[str]]:
+        """The session that a sample is on; one is begun where a vehicle is evidently charging unknown to us."""
+        transaction_id = sample.transaction_id
+        told = transaction_id is not None and transaction_id not in NO_TRANSACTION
+        if told and transaction_id is not None:
+            session = await self._stores.sessions.session_of_transaction(sample.station_id, transaction_id)
+            if session is not None:
+                return session, []
+        active = await self._active(evse.id)
+        if active is not None:
+            if sample.at < active.plugged_in_at:
+                return None, []
+            if told and transaction_id is not None and active.transaction_id is None:
+                return await self._adopt(sample, transaction_id, evse, active), [f"transaction at {evse.id}"]
+            return active, []
+        if sample.reason is ReadingReason.TRANSACTION_END:
+            return None, []
+        draws = sample.power_kw is not None and sample.power_kw > STANDBY_KW
+        occupied = connector.status in OCCUPIED and connector.status is not ConnectorStatus.FINISHING
+        if told and transaction_id is not None and (draws or occupied):
+            return await self._adopt(sample, transaction_id, evse, None), [f"plug-in at {evse.id}"]
+        if draws:
+            session = self._new_session(evse, self._not_ahead(sample.at), None)
+            await self._begin(session)
+            return session, [f"plug-in at {evse.id}"]
+        return None, []
+
+    async def _adopt(
+        self, sample: MeterSample, transaction_id: TransactionId, evse: Evse, active: Session | None
+    ) -> Session:
+        """Take over a transaction that began without our knowing."""
+        at = self._not_ahead(sample.at)
+        event = TransactionBegun(sample.station_id, evse.ocpp_evse_id, at, None, transaction_id)
+        session = active or self._new_session(evse, at, None)
+        session = replace(session, transaction_begun_at=at)
+        opened = await self._stores.sessions.open_transaction(event, session)
+        self._active_id[evse.id] = opened.session_id
+        _LOG.warning("EVSE %s: taking over transaction %s, whose start was not seen", evse.id, transaction_id)
+        return await self._stores.sessions.session(opened.session_id)
+
+    async def _meter_of(self, evse_id: EvseId, session: Session | None, connector: Connector) -> _Meter:
+        """What is remembered of the EVSE's meter in this session, read from the store where it is not."""
+        meter = self._meters[evse_id]
+        session_id = session.id if session else None
+        if meter.session_id == session_id and meter.newest is not None:
+            return meter
+        meter = _Meter(session_id, newest=connector.last_sample)
+        self._meters[evse_id] = meter
+        if session_id is None:
+            return meter
+        kept = [sample for sample in await self._stores.meters.session_samples(session_id) if sample.quality in USABLE]
+        meter.register = next((sample for sample in reversed(kept) if sample.register_kwh is not None), None)
+        meter.recent = [sample for sample in kept if sample.power_kw is not None][-RECENT_SAMPLES:]
+        return meter
+
+    # --- needs ------------------------------------------------------------------------------------------------------
+
+    async def vehicle_needs(self, event: VehicleNeeds) -> bool:
+        """Take what a vehicle says it needs as its target, unless somebody who is believed more has spoken."""
+        evse = self._evse_of.get((event.station_id, event.ocpp_evse_id))
+        if evse is None:
+            return False
+        async with self._turns[evse.id]:
+            session = await self._active(evse.id)
+            if session is None:
+                return False
+            updated = session
+            if event.soc is not None:
+                updated = replace(updated, soc=event.soc, soc_at=event.at)
+            if event.max_power_kw is not None:
+                updated = replace(updated, vehicle=replace(updated.vehicle, max_power_kw=event.max_power_kw))
+            target = vehicle_target(session, event, self._settings)
+            if target is not None:
+                updated = with_targets(updated, (target,))
+            if updated != session:
+                await self._stores.sessions.save_session(updated)
+        if updated != session:
+            self._listeners.on_change(f"needs of the vehicle at {evse.id}")
+        return target is not None and target in updated.targets
+
+    async def set_targets(self, session_id: SessionId, targets: Sequence[DepartureTarget]) -> Session:
+        """Give a session the targets that somebody asked for.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        session = await self._stores.sessions.session(session_id)
+        async with self._turns[session.evse_id]:
+            session = with_targets(await self._stores.sessions.session(session_id), targets)
+            await self._stores.sessions.save_session(session)
+        self._listeners.on_change(f"target of session {session_id}")
+        return session
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    def _new_session(self, evse: Evse, at: datetime, token_id: TokenId | None) -> Session:
+        """A session whose id follows from place and time, so that a repeated event makes the same one."""
+        session_id = SessionId(f"{self._site.id}-{evse.id}-{at:%Y%m%dT%H%M%S.%f}")
+        session = Session(session_id, self._site.id, evse.id, plugged_in_at=at, token_id=token_id)
+        target = default_target(session, self._settings)
+        return with_targets(session, (target,)) if target is not None else session
+
+    async def _begin(self, session: Session) -> bool:
+        try:
+            await self._stores.sessions.session(session.id)
+        except NotFound:
+            await self._stores.sessions.save_session(session)
+            self._active_id[session.evse_id] = session.id
+            return True
+        return False
+
+    async def _plug_out(self, session: Session, at: datetime, connector: Connector) -> Session | None:
+        """End a session, unless the report is older than it or the meter has shown it charging since."""
+        sample = connector.last_sample
+        charges = sample is not None and sample.at > at and (sample.power_kw or 0.0) > STANDBY_KW
+        if at < session.plugged_in_at or charges or connector.status is not ConnectorStatus.AVAILABLE:
+            return None
+        return await self._end(session, at)
+
+    async def _end(self, session: Session, at: datetime) -> Session:
+        ended = replace(session, unplugged_at=at, transaction_id=None)
+        await self._stores.sessions.save_session(ended)
+        self._active_id.pop(session.evse_id, None)
+        return ended
+
+    async def _tell_ended(self, session: Session) -> None:
+        await self._listeners.on_session_ended(session)
+        self._listeners.on_change(f"plug-out at {session.evse_id}")
+
+    async def _active(self, evse_id: EvseId) -> Session | None:
+        """The vehicle that is plugged in; the store is asked, since others write targets into it."""
+        session_id = self._active_id.get(evse_id)
+        if session_id is not None:
+            session = await self._stores.sessions.session(session_id)
+            if session.is_active:
+                return session
+        for session in await self._stores.sessions.sessions(self._site.id, active_only=True):
+            if session.evse_id == evse_id:
+                self._active_id[evse_id] = session.id
+                return session
+        return None
+
+    async def _connector(self, evse_id: EvseId) -> Connector:
+        for connector in await self._stores.connectors.connectors(self._site.id):
+            if connector.evse_id == evse_id:
+                return connector
+        raise NotFound("EVSE", evse_id)
+
+    def _not_ahead(self, at: datetime) -> datetime:
+        """A station's time, unless its clock is ahead of ours [UTC]."""
+        return min(at, self._clock.now())
+
+    # --- reservations -----------------------------------------------------------------------------------------------
+
+    async def _claims(self, at: datetime) -> tuple[Reservation, ...]:
+        """Reservations that nobody has claimed and whose time to come is now."""
+        early = timedelta(minutes=self._settings.early_arrival_minutes)
+        held = await self._stores.reservations.reservations(self._site.id, at, at + early + timedelta(microseconds=1))
+        return tuple(
+            one
+            for one in held
+            if one.status is ReservationStatus.RESERVED
+            and at < one.window.start + timedelta(minutes=one.no_show_after_minutes)
+        )
+
+    def _is_taken(self, evse: Evse, token_id: TokenId, claims: Sequence[Reservation]) -> bool:
+        """Whether an EVSE waits for another token than this."""
+        here = [claim for claim in claims if claim.evse_id == evse.id]
+        return bool(here) and all(claim.token_id != token_id for claim in here)
+
+
+def _is_other_stay(active: Session, event: TransactionBegun) -> bool:
+    """Whether a new transaction must be of another vehicle than the one thought to be there."""
+    return (
+        active.token_id is not None
+        and event.token_id is not None
+        and active.token_id != event.token_id
+        and event.at >= active.plugged_in_at
+        and event.transaction_id != active.transaction_id
+    )
+
+
+def _register_sample(
+    station_id: StationId, evse: Evse, at: datetime, transaction_id: TransactionId, register_kwh: Decimal
+) -> MeterSample:
+    return MeterSample(station_id, evse.id, at, transaction_id, register_kwh=register_kwh)
+
+
+def _accepts_otherwise(before: Session, after: Session) -> bool:
+    was_kw, is_kw = before.accepted_power_kw, after.accepted_power_kw
+    if was_kw is None or is_kw is None:
+        return was_kw is not is_kw
+    return abs(was_kw - is_kw) >= WORTH_A_PLAN_KW or (was_kw == 0.0) != (is_kw == 0.0)
+
+
+def _in_words(accepted_kw: float | None) -> str:
+    if accepted_kw is None:
+        return "what it is given"
+    return f"{accepted_kw:.1f} kW at most" if accepted_kw else "nothing"

@@ -1,0 +1,94 @@
+"""Piecewise constant limits: reading, merging, shortening, comparing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from optimizer.control.settings import ControlSettings
+from optimizer.domain.charger import LimitPeriod
+
+SAME_KW = 1e-6
+"""Limits closer than this are the same number after rounding to ampere and back [kW]."""
+
+
+def limit_at_kw(periods: Sequence[LimitPeriod], instant: datetime) -> float:
+    """Limit in force at ``instant`` [kW]; before the first period its limit holds already."""
+    current_kw = periods[0].limit_kw
+    for period in periods:
+        if period.start > instant:
+            break
+        current_kw = period.limit_kw
+    return current_kw
+
+
+def greatest_between_kw(periods: Sequence[LimitPeriod], start: datetime, end: datetime) -> float:
+    """Greatest limit in force at any instant of ``[start, end]`` [kW]."""
+    later_kw = [period.limit_kw for period in periods if start < period.start <= end]
+    return max(limit_at_kw(periods, start), *later_kw, 0.0)
+
+
+def merged(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:
+    """The same limits with equal neighbours joined."""
+    joined: list[LimitPeriod] = []
+    for period in periods:
+        if not joined or abs(joined[-1].limit_kw - period.limit_kw) > SAME_KW:
+            joined.append(period)
+    return tuple(joined)
+
+
+def clipped(periods: Sequence[LimitPeriod], limit_kw: float) -> tuple[LimitPeriod, ...]:
+    """No piece but the last, the safe value, above ``limit_kw``.
+
+    7 kW      ====                            7 kW
+    5 kW  ====    ===            ->           4 kW  ===========
+    2 kW             ====(safe)               2 kW             ====(safe)
+    """
+    *body, tail = periods
+    if not body:
+        body, tail = [tail], LimitPeriod(tail.start, min(tail.limit_kw, limit_kw))
+        return (tail,)
+    return merged([*(LimitPeriod(period.start, min(period.limit_kw, limit_kw)) for period in body), tail])
+
+
+def shortened(periods: Sequence[LimitPeriod], greatest_count: int) -> tuple[LimitPeriod, ...]:
+    """At most ``greatest_count`` pieces, never above the original; first and last piece stay as they are.
+
+    Of all joints between inner pieces the one goes whose removal costs the least energy, the lower limit then holds.
+    """
+    pieces = list(periods)
+    while len(pieces) > greatest_count:
+        losses = [(_joining_loss_kwh(pieces, index), index) for index in range(1, len(pieces) - 2)]
+        if not losses:
+            # Only the first, one inner and the safe piece are left: the first takes in the inner one.
+            first, inner, *rest = pieces
+            pieces = [LimitPeriod(first.start, min(first.limit_kw, inner.limit_kw)), *rest]
+            continue
+        _, index = min(losses)
+        lower_kw = min(pieces[index].limit_kw, pieces[index + 1].limit_kw)
+        pieces[index : index + 2] = [LimitPeriod(pieces[index].start, lower_kw)]
+    return merged(pieces)
+
+
+def _joining_loss_kwh(pieces: Sequence[LimitPeriod], index: int) -> float:
+    first, second, third = pieces[index], pieces[index + 1], pieces[index + 2]
+    lower_kw = min(first.limit_kw, second.limit_kw)
+    first_h = (second.start - first.start) / timedelta(hours=1)
+    second_h = (third.start - second.start) / timedelta(hours=1)
+    return (first.limit_kw - lower_kw) * first_h + (second.limit_kw - lower_kw) * second_h
+
+
+def says_the_same(
+    held: Sequence[LimitPeriod], wanted: Sequence[LimitPeriod], at: datetime, settings: ControlSettings
+) -> bool:
+    """Whether two profiles stay within the dead-band of each other until the next one would be due anyway.
+
+    Zero and not zero are never the same, however small the difference.
+    """
+    end = at + timedelta(seconds=settings.refresh_margin_s)
+    instants = {at} | {period.start for period in (*held, *wanted) if at < period.start <= end}
+    for instant in instants:
+        held_kw, wanted_kw = limit_at_kw(held, instant), limit_at_kw(wanted, instant)
+        if abs(held_kw - wanted_kw) > settings.dead_band_kw or (held_kw > SAME_KW) != (wanted_kw > SAME_KW):
+            return False
+    return True

@@ -1,0 +1,205 @@
+"""Limits on their way to the stations: what was sent, answered and seen is in the store before anything else happens.
+
+One round: observe, verify, dispatch, guard, send. Between observing and storing what is sent nothing else may send,
+so the guard always counts what is under way; the answers are awaited outside that stretch, and a slow station holds
+nobody up. A service that is killed anywhere leaves setpoints that count at the greater of old and new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from optimizer.control.dispatch import dispatch
+from optimizer.control.guard import GuardDecision, bound_of, decide, fallback_limit_kw, verified
+from optimizer.control.observe import observe_guard
+from optimizer.control.safe_defaults import safe_defaults_kw
+from optimizer.control.settings import ControlSettings
+from optimizer.control.view import GuardView
+from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
+from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.plan import Plan
+from optimizer.domain.site import Site
+from optimizer.ports import ChargerGateway, Clock, LimitReply, Stores
+
+_LOG = logging.getLogger(__name__)
+
+ROUNDS = 2
+"""The first sends reductions; the second, when they are answered, what they made room for."""
+
+
+class LimitSender:
+    """Sends limits to the stations of one site; loop and watch share it.
+
+    Args:
+        site: Whose stations.
+        stores: Where setpoints are kept.
+        gateway: The way to the stations.
+        clock: Time.
+        settings: Times and margins.
+
+    Raises:
+        InvalidConfiguration: The site cannot be safe when every station is blind.
+    """
+
+    def __init__(
+        self, site: Site, stores: Stores, gateway: ChargerGateway, clock: Clock, settings: ControlSettings
+    ) -> None:
+        self._site = site
+        self._stores = stores
+        self._gateway = gateway
+        self._clock = clock
+        self._settings = settings
+        self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site)
+        self._turn = asyncio.Lock()
+        self._newest: dict[EvseId, Setpoint] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._plan: Plan | None = None
+        self._default_retry_at: dict[EvseId, datetime] = {}
+
+    def follow(self, plan: Plan) -> None:
+        """Take ``plan`` as the one in force; it must be in the store already."""
+        self._plan = plan
+
+    async def view(self) -> GuardView:
+        """What the guard knows now."""
+        now = self._clock.now()
+        return await observe_guard(self._site, self._stores, self._gateway, now, self.safe_kw, self._settings)
+
+    async def keep_limits(self) -> tuple[GuardView, GuardDecision]:
+        """Bring the stations towards the plan as far as is safe now, and cut what is not."""
+        for _ in range(ROUNDS):
+            async with self._turn:
+                view = await self._verify(await self.view())
+                decision = decide(view, dispatch(view, await self._plan_in_force(), self._settings), self._settings)
+                first_reductions = decision.reductions if decision.increases else ()
+                commands = first_reductions or decision.commands
+                tasks = await self._start(commands, view, decision)
+            await self._wait_for(tasks)
+            if not first_reductions:
+                break
+        return view, decision
+
+    async def install_safe_defaults(self, view: GuardView) -> None:
+        """Install the safe default at every online EVSE that is not known to hold it; lower ones first."""
+        due = [
+            evse_id
+            for evse_id, connector in view.connectors.items()
+            if connector.online
+            and connector.safe_default_kw != self.safe_kw[evse_id]
+            and view.at >= self._default_retry_at.get(evse_id, view.at)
+        ]
+        lower = [evse_id for evse_id in due if self._lowers(view, evse_id)]
+        await self._wait_for([self._spawn(self._install_default(view, evse_id)) for evse_id in lower or due])
+
+    def _lowers(self, view: GuardView, evse_id: EvseId) -> bool:
+        held_kw = view.connectors[evse_id].safe_default_kw
+        return held_kw is None or held_kw > self.safe_kw[evse_id]
+
+    async def _install_default(self, view: GuardView, evse_id: EvseId) -> None:
+        # Set before the answer: a station that never answers is not asked again at every tick.
+        self._default_retry_at[evse_id] = view.at + timedelta(seconds=self._settings.unanswered_retry_s)
+        limit_kw = self.safe_kw[evse_id]
+        reply = await self._gateway.set_safe_default(view.connectors[evse_id].station_id, evse_id, limit_kw)
+        if reply.state is LimitState.ACCEPTED:
+            await self._stores.connectors.save_safe_default(evse_id, limit_kw)
+            self._default_retry_at.pop(evse_id, None)
+        elif reply.state is LimitState.REJECTED:
+            retry = timedelta(seconds=self._settings.rejected_retry_s)
+            self._default_retry_at[evse_id] = view.at + retry
+            _LOG.warning("EVSE %s refuses its safe default of %.1f kW: %s", evse_id, limit_kw, reply.detail)
+
+    async def distrust(self, station_id: StationId) -> None:
+        """A station booted or connected anew: its limits may be gone, until they are sent again and seen.
+
+        What an EVSE may draw meanwhile is the greatest of its last profile and of the default that then holds.
+        """
+        async with self._turn:
+            view = await self.view()
+            for evse_id, connector in view.connectors.items():
+                setpoint = connector.setpoint
+                if connector.station_id != station_id or setpoint is None or evse_id not in view.sessions:
+                    continue
+                fallback_kw = fallback_limit_kw(connector, self._site.evses[evse_id], self.safe_kw[evse_id])
+                lasting_kw = max(bound_of(view, evse_id, self._settings).lasting_kw, fallback_kw)
+                self._newest.pop(evse_id, None)
+                await self._stores.connectors.save_setpoint(
+                    replace(setpoint, state=LimitState.UNANSWERED, bound_before_kw=lasting_kw, verified_at=None)
+                )
+
+    async def close(self) -> None:
+        """Give up what is under way; the store holds it as sent."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _plan_in_force(self) -> Plan | None:
+        if self._plan is None:
+            self._plan = await self._stores.plans.latest_plan(self._site.id)
+        return self._plan
+
+    async def _verify(self, view: GuardView) -> GuardView:
+        """Keep the proof for every setpoint that the meter now shows to be kept."""
+        connectors = dict(view.connectors)
+        for evse_id, connector in view.connectors.items():
+            proven = verified(view, evse_id, self._settings)
+            if proven is not None:
+                await self._stores.connectors.save_setpoint(proven)
+                connectors[evse_id] = replace(connector, setpoint=proven)
+        return replace(view, connectors=connectors)
+
+    async def _start(
+        self, commands: Sequence[LimitCommand], view: GuardView, decision: GuardDecision
+    ) -> list[asyncio.Task[None]]:
+        """Store every command as sent, then send them all at once."""
+        pairs = []
+        for command in commands:
+            setpoint = Setpoint(
+                command.evse_id,
+                command.periods,
+                LimitState.SENT,
+                sent_at=view.at,
+                bound_before_kw=decision.bounds[command.evse_id].lasting_kw,
+                reason=command.reason,
+            )
+            await self._stores.connectors.save_setpoint(setpoint)
+            self._newest[command.evse_id] = setpoint
+            pairs.append((command, setpoint))
+        occupied = view.sessions.keys()
+        return [self._spawn(self._deliver(command, setpoint, occupied)) for command, setpoint in pairs]
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("site %s: a limit was lost on its way", self._site.id, exc_info=error)
+
+    async def _deliver(self, command: LimitCommand, setpoint: Setpoint, occupied: Iterable[EvseId]) -> None:
+        if command.evse_id in occupied:
+            reply = await self._gateway.set_limit(command)
+        else:
+            reply = await self._gateway.clear_limit(command.station_id, command.evse_id)
+        await self._record(setpoint, reply)
+
+    async def _record(self, setpoint: Setpoint, reply: LimitReply) -> None:
+        """Keep the answer, unless a newer limit has been sent meanwhile."""
+        async with self._turn:
+            if self._newest.get(setpoint.evse_id) is not setpoint:
+                return
+            answered = replace(setpoint, state=reply.state, answered_at=self._clock.now())
+            await self._stores.connectors.save_setpoint(answered)
+        if reply.state is not LimitState.ACCEPTED:
+            _LOG.warning("EVSE %s: limit %s: %s", setpoint.evse_id, reply.state, reply.detail)
+
+    async def _wait_for(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for answers, but not for a station that takes its time."""
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._clock.wall_seconds(self._settings.reply_patience_s))

@@ -1,0 +1,113 @@
+"""What an operator may choose about control; checked once, never changed while the service runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import isfinite
+
+from optimizer.errors import InvalidConfiguration
+
+_MAY_BE_ZERO = frozenset(
+    {
+        "dead_band_kw",
+        "least_interval_s",
+        "restore_margin_kw",
+        "default_energy_kwh",
+        "early_arrival_minutes",
+        "peak_hint_kw",
+        "measured_hold_s",
+        "settle_s",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """Choices about loop, guard and dispatch; the defaults suit a car park with a site meter.
+
+    Raises:
+        InvalidConfiguration: A value is out of its range.
+    """
+
+    replan_period_s: float = 300.0
+    """Time between plans when nothing happens [s]."""
+    replan_gather_s: float = 1.0
+    """Time for which events are gathered before they lead to one plan [s]."""
+    guard_period_s: float = 1.0
+    """Time between two looks of the guard [s]."""
+    horizon_h: float = 36.0
+    """How far ahead prices, forecasts, reservations and grid events are read [h]."""
+    dead_band_kw: float = 0.3
+    """Change of a limit that is too small to be worth a write [kW]."""
+    least_interval_s: float = 60.0
+    """Least time between two writes to one EVSE, unless safety asks for one [s]."""
+    greatest_periods: int = 10
+    """Most periods of one charging profile."""
+    profile_span_s: float = 3600.0
+    """How far a profile follows the plan; after it the safe value holds [s]."""
+    refresh_margin_s: float = 600.0
+    """A profile is written again when it says something else within this time [s]."""
+    lookahead_s: float = 60.0
+    """The guard counts each EVSE at the greatest its profile permits within this time [s]."""
+    verification_tolerance_kw: float = 0.3
+    """Metered power may be this much above a limit and still be within it [kW]."""
+    settle_s: float = 5.0
+    """Samples taken less than this after an answer say nothing of the new limit [s]."""
+    verification_timeout_s: float = 150.0
+    """Time for a reduction to be seen in the meter before others are cut in its place [s]."""
+    reaction_s: float = 15.0
+    """The same while the site meter shows a limit exceeded [s]."""
+    answer_timeout_s: float = 60.0
+    """A limit sent this long ago without an answer counts as unanswered [s]."""
+    reply_patience_s: float = 3.0
+    """How long a step waits for answers before it goes on without them [s]."""
+    unanswered_retry_s: float = 60.0
+    """Time before a limit without an answer is sent again [s]."""
+    rejected_retry_s: float = 900.0
+    """Time before a rejected limit is sent again, unless another value is wanted [s]."""
+    ignoring_samples: int = 3
+    """Samples above its limit in a row after which a station counts at its physical maximum."""
+    tracking_window_s: float = 900.0
+    """How far back samples are looked at to see whether a station follows [s]."""
+    sample_staleness_s: float = 180.0
+    """Age at which a station's sample says nothing of now [s]."""
+    meter_staleness_s: float = 60.0
+    """Age at which the site meter is not believed; the greatest building load counts instead [s]."""
+    restore_margin_kw: float = 0.5
+    """Kept free of every limit that the building shares, so that its ripple does not cause writes [kW]."""
+    concurrent_starts: int | None = 2
+    """Idle EVSEs of one circuit and phase that may start within one reaction; ``None``: all of them."""
+    accepted_samples: int = 3
+    """Samples in a row that must show a vehicle below its limit before that counts as its own limit."""
+    headroom_margin_kw: float = 0.5
+    """A vehicle is its own limit when it draws this much less than permitted [kW]."""
+    measured_hold_s: float = 900.0
+    """How long the measured building load and PV power are expected to last [s]."""
+    recent_span_h: float = 24.0
+    """Length of the measured past that forecasts are given [h]."""
+    peak_hint_kw: float = 0.0
+    """Peak thought unavoidable in every billing month [kW]; 0: no hint."""
+    default_stay_h: float = 8.0
+    """Stay assumed of a vehicle of which nothing is known [h]."""
+    default_energy_kwh: float = 15.0
+    """Energy assumed for a vehicle of which nothing is known [kWh]; 0: none is assumed."""
+    early_arrival_minutes: float = 30.0
+    """How long before its window a reservation already claims its EVSE [min]."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            lowest_allowed = field.name in _MAY_BE_ZERO
+            if not isfinite(value) or value < 0 or (value == 0 and not lowest_allowed):
+                bound = "from 0 up" if lowest_allowed else "above 0"
+                raise InvalidConfiguration(f"control.{field.name}", value, f"give a finite number {bound}")
+        if self.greatest_periods < 2:
+            raise InvalidConfiguration(
+                "control.greatest_periods", self.greatest_periods, "give at least 2: one for now and the safe value"
+            )
+        if self.profile_span_s <= self.refresh_margin_s:
+            raise InvalidConfiguration(
+                "control.profile_span_s", self.profile_span_s, f"must be above refresh_margin_s {self.refresh_margin_s}"
+            )
