@@ -42,6 +42,8 @@ class StationHealth:
     """Answers that came after their call was given up."""
     failed_answers: int = 0
     """Messages of the station that we failed on, and answered with InternalError."""
+    vendor_messages: int = 0
+    """Messages in a maker's own language, accepted and ignored."""
     violations: Counter[str] = field(default_factory=Counter)
     """Breaches of the protocol by kind."""
     error_codes: dict[int, str] = field(default_factory=dict)

@@ -118,8 +118,15 @@ class StationIntake:
         self._keep_error(number, error)
         if number == 0:
             return
-        state = self.record.connector_state(number, connector, status)
-        await self._report(number, state, self.time_of(stamp), error)
+        at = self.time_of(stamp)
+        state = self.record.connector_state(number, connector, status, at)
+        if state is None:
+            await self._events.connector_reported(ConnectorReported(self._station_id, number, status, at, error))
+            return
+        await self._report(number, state, at, error)
+        if state is ConnectorStatus.AVAILABLE:
+            # A transaction that a restart of the station swallowed must not take the next one's meter values.
+            self.record.active.pop(number, None)
 
     async def report_charging_state(self, number: int, status: ConnectorStatus, at: datetime) -> None:
         """A transaction told what its vehicle does; only changes are handed on."""
@@ -131,9 +138,6 @@ class StationIntake:
         await self._events.connector_reported(ConnectorReported(self._station_id, number, state, at, error))
         self.record.reported[number] = state
         meter = self.record.meters[number]
-        if state is ConnectorStatus.AVAILABLE:
-            # A transaction that a restart of the station swallowed must not take the next one's meter values.
-            self.record.active.pop(number, None)
         if state is ConnectorStatus.AVAILABLE and meter.power_kw:
             # Nothing is plugged in, so nothing flows, but many stations leave their last value standing.
             await self._hand_on([meter.judge(_no_power(ReadingReason.OTHER), at, None)])
@@ -205,6 +209,9 @@ class StationIntake:
             entries: Elements of ``meterValue``.
             adopt: Whether an unknown transaction is taken over as a running one.
         """
+        if told_number == 0 and told_transaction is None:
+            # The meter of the whole station: its register is none of an EVSE's.
+            return
         number, transaction_id = await self.place_of(told_number, told_transaction, adopt=adopt)
         if number is None:
             self.violation("meter values of no EVSE", told_number)

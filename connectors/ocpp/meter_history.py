@@ -43,6 +43,7 @@ class MeterHistory:
     def begin(self, transaction_id: TransactionId, register_kwh: Decimal | None, at: datetime) -> None:
         """A transaction begins: a register that starts anew with each one is as good as one that never does."""
         self._register_of, self._register_kwh, self._register_at = transaction_id, register_kwh, at
+        self._newest_at = at if self._newest_at is None else max(at, self._newest_at)
         self._doubted.clear()
 
     def judge(self, reading: MeterReading, at: datetime, transaction_id: TransactionId | None) -> MeterSample:
@@ -54,7 +55,7 @@ class MeterHistory:
             transaction_id: The transaction it belongs to.
         """
         stale = self._newest_at is not None and at < self._newest_at
-        register_kwh = reading.register_kwh if reading.register_kwh is not None else self._summed(reading, stale)
+        register_kwh = reading.register_kwh if reading.register_kwh is not None else self._summed(reading, at)
         suspect = not stale and register_kwh is not None and not self._possible(register_kwh, at, transaction_id)
         power_kw, current_a, derived = reading.power_kw, reading.current_a, reading.derived
         greatest_kw = EXCESS_FACTOR * self._evse.max_power_kw
@@ -85,11 +86,13 @@ class MeterHistory:
             signed_value=reading.signed_value,
         )
 
-    def _summed(self, reading: MeterReading, stale: bool) -> Decimal | None:
-        """A register made of interval energies, for stations that send nothing else."""
-        if reading.interval_kwh is None or self._register_kwh is None or stale:
+    def _summed(self, reading: MeterReading, at: datetime) -> Decimal | None:
+        """A register made of interval energies, for stations that send nothing else; repeats add nothing."""
+        if reading.interval_kwh is None or self._register_kwh is None or self._newest_at is None:
             return None
-        return self._register_kwh + reading.interval_kwh
+        if at < self._newest_at:
+            return None
+        return self._register_kwh if at == self._newest_at else self._register_kwh + reading.interval_kwh
 
     def _possible(self, register_kwh: Decimal, at: datetime, transaction_id: TransactionId | None) -> bool:
         """Whether the register can have come here from where it was."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -27,12 +27,12 @@ from connectors.ocpp.outbound import Message, limit_reply
 from connectors.ocpp.security import StationGate
 from connectors.ocpp.settings import OcppSettings, Version
 from connectors.ocpp.skew import SkewMeter
-from connectors.ocpp.station import StationRecord
+from connectors.ocpp.station import StationIdentity, StationRecord
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest, plan_profile, safe_default_profile
 from connectors.ocpp.transport import StationConnection
 from connectors.ocpp.v16 import Dialect16
 from connectors.ocpp.v201 import Dialect201
-from optimizer.domain.charger import LimitCommand, LimitState
+from optimizer.domain.charger import LimitCommand, LimitState, StationBooted
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.site import Evse, Station
 from optimizer.errors import InvalidConfiguration, NotFound
@@ -64,8 +64,10 @@ class Conversation:
         """Serve one call; a station that does not boot first is back from before."""
         self._intake.record.health.last_frame_at = self._intake.now
         if frame.action == "BootNotification":
-            self._announced = True
             self._intake.record.forget_profiles()
+            answer = await self.dialect.answer(frame.action, frame.payload)
+            self._announced = True
+            return answer
         await self._announce()
         return await self.dialect.answer(frame.action, frame.payload)
 
@@ -76,8 +78,8 @@ class Conversation:
 
     async def _announce(self) -> None:
         if not self._announced:
-            self._announced = True
             await self._intake.announce(self.dialect.version.number, None)
+            self._announced = True
 
     async def settle(self, connection: StationConnection) -> None:
         """Wait for the boot, or long enough to know that none comes; then let calls go out."""
@@ -140,6 +142,17 @@ class OcppCentralSystem:
         self._closing = False
         self._log = structlog.get_logger(__name__)
 
+    def recall(self, boots: Mapping[StationId, StationBooted]) -> None:
+        """Remember what stations said of themselves before the service started; many will not say it again.
+
+        Args:
+            boots: As the connector store keeps them.
+        """
+        for station_id, boot in boots.items():
+            record = self._records.get(station_id)
+            if record is not None and record.identity is None and (boot.vendor or boot.model):
+                record.identity = StationIdentity(boot.vendor, boot.model, boot.firmware)
+
     def application(self) -> web.Application:
         """An aiohttp application that serves ``GET /ocpp/{station_id}`` and closes its connections on shutdown."""
         application = web.Application()
@@ -159,7 +172,12 @@ class OcppCentralSystem:
         await asyncio.gather(
             *(link.connection.end(WSCloseCode.GOING_AWAY, "the central system shuts down") for link in links)
         )
-        await asyncio.gather(*(link.ended.wait() for link in links))
+        try:
+            async with asyncio.timeout(2 * self._settings.close_timeout_s):
+                await asyncio.gather(*(link.ended.wait() for link in links))
+        except TimeoutError:
+            still = sum(not link.ended.is_set() for link in links)
+            self._log.error("messages still being handled at shutdown", connections=still)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one websocket of a station until it ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from connectors.ocpp.capability import StationCapability
@@ -91,7 +92,7 @@ class StationRecord:
         """Last sequence number of each transaction (2.x)."""
         self.safe_defaults_kw: dict[int, float] = {}
         """Safe default that the station took in this run of the service, by EVSE number [kW]."""
-        self._statuses: dict[tuple[int, int], ConnectorStatus] = {}
+        self._statuses: dict[tuple[int, int], tuple[ConnectorStatus, datetime]] = {}
         self._charging_states: dict[int, ConnectorStatus] = {}
         self.reported: dict[int, ConnectorStatus] = {}
         """State last handed on, by EVSE number."""
@@ -119,13 +120,19 @@ class StationRecord:
         """The running transaction where there is exactly one."""
         return next(iter(self.active.values())) if len(self.active) == 1 else None
 
-    def connector_state(self, number: int, connector: int, status: ConnectorStatus) -> ConnectorStatus:
+    def connector_state(
+        self, number: int, connector: int, status: ConnectorStatus, at: datetime
+    ) -> ConnectorStatus | None:
         """The EVSE's state after one of its connectors reported: the busiest of its connectors.
 
-        In 2.x a connector is just occupied; what the vehicle does is told with the transaction.
+        In 2.x a connector is just occupied; what the vehicle does is told with the transaction. A report older than
+        the one held was stored by the station and changes nothing: ``None``.
         """
-        self._statuses[number, connector] = status
-        of_evse = [held for (evse, _), held in self._statuses.items() if evse == number]
+        held = self._statuses.get((number, connector))
+        if held is not None and at < held[1]:
+            return None
+        self._statuses[number, connector] = (status, at)
+        of_evse = [state for (evse, _), (state, _) in self._statuses.items() if evse == number]
         busiest = min(of_evse, key=_BUSIEST_FIRST.index)
         if busiest is ConnectorStatus.PREPARING:
             return self._charging_states.get(number, busiest)

@@ -56,7 +56,7 @@ class CallServer(Protocol):
         ...
 
     def answered(self, frame: CallFrame) -> None:
-        """The answer to ``frame`` has been sent."""
+        """The result for ``frame`` has been sent."""
         ...
 
 
@@ -201,22 +201,24 @@ class StationConnection:
     async def _serve_call(self, frame: CallFrame) -> None:
         if frame.slip:
             self._violation("frame out of form", frame.slip)
-        answer = await self._answer_text(frame)
+        answer, served = await self._answer_text(frame)
         if frame.wants_answer:
             await self._send(answer)
-        self._server.answered(frame)
+        if served:
+            self._server.answered(frame)
 
-    async def _answer_text(self, frame: CallFrame) -> str:
-        """The answer to a call; whatever goes wrong concerns this one message."""
+    async def _answer_text(self, frame: CallFrame) -> tuple[str, bool]:
+        """The answer to a call, and whether it is a result; whatever goes wrong concerns this one message."""
         try:
-            return result_text(frame.message_id, await self._server.answer(frame))
+            return result_text(frame.message_id, await self._server.answer(frame)), True
         except CallRefused as refused:
-            self._violation(f"{frame.action} refused", refused.description)
-            return error_text(frame.message_id, refused.code.spelt_for(self.version), refused.description)
+            self._violation(f"{frame.action[:40]} refused", refused.description)
+            return error_text(frame.message_id, refused.code.spelt_for(self.version), refused.description), False
         except Exception:  # noqa: BLE001 - one bad message must not end the connection
             self._health.failed_answers += 1
             self._log.exception("message not handled", action=frame.action, message_id=frame.message_id)
-            return error_text(frame.message_id, ErrorCode.INTERNAL.value, "the central system failed on this message")
+            failure = "the central system failed on this message"
+            return error_text(frame.message_id, ErrorCode.INTERNAL.value, failure), False
 
     def _settle(self, frame: ResultFrame | ErrorFrame) -> None:
         if frame.message_id not in self._awaited_ids or self._answer is None or self._answer.done():

@@ -192,8 +192,8 @@ class Dialect201:
         # "Processing" still promises a schedule: the plan comes all the same, by another target than the vehicle's.
         return {"status": "Accepted" if taken else "Processing"}
 
-    async def _vendor_message(self, payload: Json) -> Json:
-        self._intake.violation("vendor message ignored", payload.get("vendorId"))
+    async def _vendor_message(self, _payload: Json) -> Json:
+        self._intake.record.health.vendor_messages += 1
         return {"status": "Accepted"}
 
     def _answered_with(self, answer: Json, kind: str, *fields: str) -> Handler:

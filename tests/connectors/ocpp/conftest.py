@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
@@ -119,6 +118,7 @@ class ScriptedStation:
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.socket = socket
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.call_ids: list[str] = []
         self.replies: dict[str, Any] = {}
         self.raw: asyncio.Queue[Any] = asyncio.Queue()
         self._numbers = itertools.count(1)
@@ -147,6 +147,7 @@ class ScriptedStation:
             reply = reply(frame[3])
         async with self._arrived:
             self.calls.append((frame[2], frame[3]))
+            self.call_ids.append(frame[1])
             self._arrived.notify_all()
         if isinstance(reply, str):
             await self.socket.send_str(json.dumps([4, frame[1], reply, "no", {}]))
@@ -208,7 +209,7 @@ class Bench:
     system: OcppCentralSystem
     events: KeptEvents
     clock: HandClock
-    server: TestServer
+    url: str
     client: ClientSession
     stations: list[ScriptedStation] = field(default_factory=list)
 
@@ -216,9 +217,7 @@ class Bench:
         self, station_id: str = "S16", version: str | None = "ocpp1.6", **options: Any
     ) -> ScriptedStation:
         protocols = () if version is None else tuple(version.split(","))
-        socket = await self.client.ws_connect(
-            self.server.make_url(f"/ocpp/{station_id}"), protocols=protocols, **options
-        )
+        socket = await self.client.ws_connect(self.url + station_id, protocols=protocols, **options)
         station = ScriptedStation(socket)
         self.stations.append(station)
         return station
@@ -231,7 +230,7 @@ class Bench:
     async def eventually(self, holds: Callable[[], bool]) -> None:
         """Let other tasks run until ``holds``."""
         async with asyncio.timeout(5):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - what it waits for has no event
                 await asyncio.sleep(0.005)
 
 
@@ -280,16 +279,19 @@ def open_bench() -> Callable[..., Any]:
         system = OcppCentralSystem(
             stations(), events, clock, settings, gate or StationGate(SecurityProfile.NONE), sessions, **more
         )
-        server = TestServer(system.application(), scheme="https" if ssl else "http")
-        await server.start_server(ssl=ssl)
+        runner = web.AppRunner(system.application(), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl)
+        await site.start()
+        port = runner.addresses[0][1]
         async with ClientSession() as client:
-            bench = Bench(system, events, clock, server, client)
+            bench = Bench(system, events, clock, f"{'wss' if ssl else 'ws'}://127.0.0.1:{port}/ocpp/", client)
             try:
                 yield bench
             finally:
                 for station in bench.stations:
                     await station.close()
-                await server.close()
+                await runner.cleanup()
 
     return opened
 
