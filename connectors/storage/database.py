@@ -131,11 +131,13 @@ async def back_up(url: URL, target: Path) -> None:
     files beside it, and start the service.
 
     Raises:
-        InvalidInput: ``target`` exists, or the database is not SQLite's.
-        StorageFailed: The copy could not be written; there is no file ``target``.
+        InvalidInput: ``target`` exists or has no folder, or the database is not SQLite's.
+        StorageFailed: The copy could not be written; there is no file ``target``, perhaps a part of it as ``.part``.
     """
     if not is_sqlite(url):
         raise InvalidInput(FIELD, str(url), "back up PostgreSQL with pg_dump")
+    if not await asyncio.to_thread(target.parent.is_dir):
+        raise InvalidInput("target", str(target), f"make the folder {target.parent} first")
     if await asyncio.to_thread(target.exists):
         raise InvalidInput("target", str(target), "name a file that does not exist yet")
     unfinished = target.with_name(target.name + ".part")
@@ -144,9 +146,8 @@ async def back_up(url: URL, target: Path) -> None:
         await asyncio.to_thread(unfinished.unlink, missing_ok=True)
         async with engine.connect() as connection:
             await connection.exec_driver_sql("VACUUM INTO ?", (str(unfinished),))
-        await asyncio.to_thread(_sync_and_rename, unfinished, target)
+        await asyncio.to_thread(_put_on_disk, unfinished, target)
     except (SQLAlchemyError, OSError) as error:
-        await asyncio.to_thread(unfinished.unlink, missing_ok=True)
         raise StorageFailed(f"the backup {target} could not be written: {error}") from error
     finally:
         await engine.dispose()
@@ -207,12 +208,16 @@ def _upgrade(connection: Connection) -> None:
             raise StorageFailed(f"after the migration to {after}, rows refer to others that are missing: {broken[:5]}")
 
 
-def _sync_and_rename(unfinished: Path, target: Path) -> None:
-    """Make the finished file appear under its name at once, and only when it is on the disk."""
-    for path in (unfinished, unfinished.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _put_on_disk(unfinished: Path, target: Path) -> None:
+    """Give the finished file its name once it is on the disk, so that no half of a copy is taken for one."""
+    _sync(unfinished)
     unfinished.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
