@@ -6,14 +6,12 @@ line and the reason. A file that cannot be understood at all raises `InvalidData
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from io import StringIO
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from optimizer.domain.ids import TokenId
 from optimizer.domain.moment import hours_between
 from optimizer.errors import InvalidDataFile
+from scenarios.csv_rows import read_rows, read_text
 
 Value = TypeVar("Value")
 
@@ -210,7 +209,8 @@ def read_sessions_csv(path: Path, layout: CsvLayout) -> Recording:
     """
     if layout.time_zone:
         _zone(path, layout.time_zone)
-    readers = [_RowReader(path, line, row, layout) for line, row in _rows(path, layout)]
+    rows = read_rows(path, layout.required_columns, layout.delimiter)
+    readers = [_RowReader(path, line, row, layout) for line, row in rows]
     return _without_overlaps((reader.where, _session_of_row(reader)) for reader in readers)
 
 
@@ -221,7 +221,7 @@ def read_acn_json(path: Path, plausibility: Plausibility = WITH_FAST_POST) -> Re
         InvalidDataFile: The file is not such an answer.
     """
     try:
-        answer = json.loads(_text(path))
+        answer = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InvalidDataFile("(whole file)", error.msg, "give JSON", where=f"{path}:{error.lineno}") from error
     records = answer.get("_items") if isinstance(answer, dict) else None
@@ -410,36 +410,6 @@ def _without_overlaps(outcomes: Iterable[tuple[str, RecordedSession | SetAside]]
         else:
             kept[session.id] = last_at[session.post] = session
     return Recording(tuple(kept.values()), tuple(set_aside))
-
-
-def _rows(path: Path, layout: CsvLayout) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(StringIO(_text(path), newline=""), delimiter=layout.delimiter, strict=True)
-    try:
-        missing = sorted(layout.required_columns - set(reader.fieldnames or ()))
-        if missing:
-            raise InvalidDataFile(
-                "columns", reader.fieldnames, f"add {missing}, separated by {layout.delimiter!r}", where=f"{path}:1"
-            )
-        for row in reader:
-            if None in row or None in row.values():
-                raise InvalidDataFile(
-                    "(line)",
-                    list(row.values()),
-                    f"give {len(reader.fieldnames or ())} columns",
-                    where=f"{path}:{reader.line_num}",
-                )
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise InvalidDataFile("(line)", str(error), "give valid CSV", where=f"{path}:{reader.line_num}") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InvalidDataFile("path", str(path), f"give a readable file ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InvalidDataFile("(whole file)", str(error), "save the file as UTF-8", where=str(path)) from error
 
 
 def _zone(path: Path, name: str) -> ZoneInfo:

