@@ -13,7 +13,7 @@ from typing import Final
 from connectors.ocpp.frames import Json
 from connectors.ocpp.translate import decimal_number, float_number, instant, part, parts
 from optimizer.domain.metering import ReadingReason
-from optimizer.domain.site import Evse, Wiring
+from optimizer.domain.site import CurrentType, Evse, Wiring
 
 PhaseCurrents = tuple[float, float, float]
 
@@ -26,8 +26,8 @@ _LINE_PAIRS: Final = {"L1-L2", "L2-L3", "L3-L1"}
 # Energy written in W or kW and power written in Wh or kWh are slips of the field; the number means what its name says.
 _ENERGY_EXPONENT: Final = {"": -3, "wh": -3, "w": -3, "kwh": 0, "kw": 0, "mwh": 3}
 _POWER_EXPONENT: Final = {"": -3, "w": -3, "wh": -3, "va": -3, "kw": 0, "kwh": 0, "kva": 0}
-_CURRENT_FACTOR: Final = {"": 1.0, "a": 1.0, "ma": 0.001}
-_VOLTAGE_FACTOR: Final = {"": 1.0, "v": 1.0, "mv": 0.001, "kv": 1000.0}
+_CURRENT_EXPONENT: Final = {"": 0, "a": 0, "ma": -3}
+_VOLTAGE_EXPONENT: Final = {"": 0, "v": 0, "mv": -3, "kv": 3}
 
 _REASONS: Final = {
     "Transaction.Begin": ReadingReason.TRANSACTION_BEGIN,
@@ -214,18 +214,16 @@ def _energy_kwh(value: Json) -> Decimal | None:
     return None if exponent is None or number is None else number.scaleb(exponent + multiplier)
 
 
-def _power_kw(value: Json) -> float | None:
+def _scaled(value: Json, exponents: dict[str, int]) -> float | None:
     unit, multiplier = _unit(value)
-    exponent = _POWER_EXPONENT.get(unit)
+    exponent = exponents.get(unit)
     number = float_number(value.get("value"))
-    return None if exponent is None or number is None else number * 10.0 ** (exponent + multiplier)
+    return None if exponent is None or number is None else _shifted(number, exponent + multiplier)
 
 
-def _scaled(value: Json, factors: dict[str, float]) -> float | None:
-    unit, multiplier = _unit(value)
-    factor = factors.get(unit)
-    number = float_number(value.get("value"))
-    return None if factor is None or number is None else number * factor * 10.0**multiplier
+def _shifted(number: float, exponent: int) -> float:
+    """``number`` times a power of ten; negative powers divide, which keeps 1634 W at 1.634 kW."""
+    return number * 10.0**exponent if exponent >= 0 else number / 10.0**-exponent
 
 
 def _read_register(value: Json, gathered: _Gathered) -> bool:
@@ -246,7 +244,7 @@ def _read_interval(value: Json, gathered: _Gathered) -> bool:
 
 
 def _read_voltage(value: Json, gathered: _Gathered) -> bool:
-    voltage_v = _scaled(value, _VOLTAGE_FACTOR)
+    voltage_v = _scaled(value, _VOLTAGE_EXPONENT)
     if voltage_v is None or voltage_v < 0:
         return False
     between_lines = value.get("phase") in _LINE_PAIRS
@@ -265,10 +263,10 @@ def _read_soc(value: Json, gathered: _Gathered) -> bool:
 _READERS: Final[dict[str, Callable[[Json, _Gathered], bool]]] = {
     _REGISTER: _read_register,
     "Energy.Active.Import.Interval": _read_interval,
-    "Power.Active.Import": lambda value, gathered: gathered.imported_kw.put(value, _power_kw(value)),
-    "Power.Active.Export": lambda value, gathered: gathered.exported_kw.put(value, _power_kw(value)),
-    "Current.Import": lambda value, gathered: gathered.imported_a.put(value, _scaled(value, _CURRENT_FACTOR)),
-    "Current.Export": lambda value, gathered: gathered.exported_a.put(value, _scaled(value, _CURRENT_FACTOR)),
+    "Power.Active.Import": lambda value, gathered: gathered.imported_kw.put(value, _scaled(value, _POWER_EXPONENT)),
+    "Power.Active.Export": lambda value, gathered: gathered.exported_kw.put(value, _scaled(value, _POWER_EXPONENT)),
+    "Current.Import": lambda value, gathered: gathered.imported_a.put(value, _scaled(value, _CURRENT_EXPONENT)),
+    "Current.Export": lambda value, gathered: gathered.exported_a.put(value, _scaled(value, _CURRENT_EXPONENT)),
     "Voltage": _read_voltage,
     "SoC": _read_soc,
 }
@@ -306,8 +304,13 @@ def _power(gathered: _Gathered, evse: Evse, voltage_v: float | None) -> tuple[fl
 
 def _apparent_kw(gathered: _Gathered, evse: Evse, voltage_v: float | None) -> float | None:
     """Volts times amperes; a current without a phase counts on every path, the most that it can mean [kVA]."""
-    across_v = voltage_v if voltage_v is not None else evse.voltage_v
     flow_a = gathered.flow_a
+    if evse.current_type is CurrentType.DC:
+        # Volts and amperes of the plug have nothing to do with those of the supply.
+        if flow_a.total_value is None or voltage_v is None:
+            return None
+        return flow_a.total_value * voltage_v / 1000.0
+    across_v = voltage_v if voltage_v is not None else evse.voltage_v
     if flow_a.phase_values:
         currents_a = flow_a.phase_values.values()
         total_a = max(currents_a) if evse.wiring is Wiring.LINE_TO_LINE else sum(currents_a)
@@ -329,7 +332,9 @@ def _with_right_prefix(power_kw: float, apparent_kw: float) -> tuple[float, bool
 
 
 def _currents(gathered: _Gathered, evse: Evse, power_kw: float | None, voltage_v: float | None) -> PhaseCurrents | None:
-    """Current per phase of the plug; ``None`` where a total cannot be told from a phase."""
+    """Current per phase of the plug; ``None`` for DC, and where a total cannot be told from a phase."""
+    if evse.current_type is CurrentType.DC:
+        return None
     by_phase = gathered.flow_a.phase_values
     as_told = (by_phase.get(0, 0.0), by_phase.get(1, 0.0), by_phase.get(2, 0.0)) if by_phase else None
     if len(by_phase) > 1:

@@ -1,0 +1,211 @@
+"""Limits in kW -> charging profiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connectors.ocpp.capability import RateUnit, StationCapability
+from connectors.ocpp.settings import Version
+from connectors.ocpp.translate_profile import (
+    ProfilePurpose,
+    few_periods,
+    in_force_from,
+    plan_profile,
+    rounded_down,
+    safe_default_profile,
+)
+from connectors.ocpp.v16 import Dialect16
+from connectors.ocpp.v201 import Dialect201
+from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.ids import CircuitId, EvseId, StationId, TransactionId
+from optimizer.domain.site import CurrentType, Evse, Phase, Wiring
+
+NOW = datetime(2026, 3, 2, 8, 0, 30, 500_000, tzinfo=UTC)
+PLAIN = StationCapability()
+TX = TransactionId("17")
+
+
+def evse(**changes) -> Evse:
+    plain = Evse(EvseId("e"), StationId("s"), 3, CircuitId("main"), max_current_a=32.0)
+    return replace(plain, **changes)
+
+
+ONE_PHASE = evse(phases=(Phase.L1,))
+LINE_TO_LINE = evse(wiring=Wiring.LINE_TO_LINE, phases=(Phase.L2, Phase.L3), voltage_v=208.0)
+DIRECT = evse(current_type=CurrentType.DC, max_current_a=250.0)
+
+
+def at(minute: float, limit_kw: float) -> LimitPeriod:
+    return LimitPeriod(NOW + timedelta(minutes=minute), limit_kw)
+
+
+def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), transaction_id=TX, phases_used=None):
+    return plan_profile(
+        place or evse(),
+        periods or (at(0, 11.04),),
+        capability,
+        transaction_id=transaction_id,
+        now=NOW,
+        skew=skew,
+        backdate=timedelta(seconds=60),
+        phases_used=phases_used,
+    )
+
+
+def limits(made) -> list[float]:
+    return [period.limit_value for period in made.periods]
+
+
+@pytest.mark.parametrize(
+    ("place", "capability", "limit_kw", "phases_used", "expected"),
+    [
+        pytest.param(evse(), PLAIN, 11.04, None, 16.0, id="three phases"),
+        pytest.param(evse(), PLAIN, 4.14, None, 6.0, id="6 A survive the way through kW"),
+        pytest.param(evse(), PLAIN, 11.1, None, 16.0, id="down to a tenth"),
+        pytest.param(evse(), PLAIN, 11.2, None, 16.2, id="down to a tenth, not to the nearest"),
+        pytest.param(ONE_PHASE, PLAIN, 3.68, None, 16.0, id="one phase"),
+        pytest.param(evse(), PLAIN, 3.68, 1, 16.0, id="one-phase car on three phases"),
+        pytest.param(ONE_PHASE, PLAIN, 3.68, 3, 16.0, id="more phases than there are do not count"),
+        pytest.param(LINE_TO_LINE, PLAIN, 6.656, None, 32.0, id="line to line: one path"),
+        pytest.param(evse(), PLAIN, 99.0, None, 32.0, id="never above the EVSE"),
+        pytest.param(evse(), PLAIN, 0.0, None, 0.0, id="pause"),
+        pytest.param(evse(), PLAIN, -3.0, None, 0.0, id="less than nothing is nothing"),
+        pytest.param(evse(), StationCapability(whole_amperes=True), 11.5, None, 16.0, id="whole amperes"),
+        pytest.param(evse(), StationCapability(whole_amperes=True), 4.14, None, 6.0, id="whole amperes keep 6 A"),
+        pytest.param(evse(), StationCapability(rate_unit=RateUnit.W), 11.0407, None, 11040.7, id="W"),
+        pytest.param(DIRECT, PLAIN, 50.0, None, 50000.0, id="DC is told in W"),
+        pytest.param(DIRECT, StationCapability(rate_unit=RateUnit.A), 69.0, None, 100.0, id="DC that takes A"),
+    ],
+)
+def test_limit_in_the_stations_unit(place, capability, limit_kw, phases_used, expected) -> None:
+    assert rounded_down(place, limit_kw, capability, phases_used) == expected
+
+
+@given(st.floats(0, 40), st.sampled_from([evse(), ONE_PHASE, LINE_TO_LINE]), st.booleans())
+def test_limit_is_never_rounded_up(limit_kw, place, whole) -> None:
+    told_a = rounded_down(place, limit_kw, StationCapability(whole_amperes=whole), None)
+    assert place.power_kw(told_a) <= limit_kw + 1e-6 * place.power_kw(1.0)
+    assert round(told_a * 10) == pytest.approx(told_a * 10, abs=1e-9)
+
+
+@given(st.integers(60, 320))
+def test_tenths_of_an_ampere_survive_the_way_through_kw(tenths) -> None:
+    for place in (evse(), ONE_PHASE, LINE_TO_LINE):
+        assert rounded_down(place, place.power_kw(tenths / 10), PLAIN, None) == tenths / 10
+
+
+class TestPeriods:
+    def test_schedule_starts_in_the_past_and_later_periods_keep_their_time(self) -> None:
+        made = profile(periods=(at(0, 11.04), at(15, 0.0), at(60, 4.14)))
+        assert made.start_schedule == NOW - timedelta(seconds=60)
+        assert [period.start_s for period in made.periods] == [0, 960, 3660]
+        assert limits(made) == [16.0, 0.0, 6.0]
+
+    def test_what_is_past_is_left_out(self) -> None:
+        assert limits(profile(periods=(at(-30, 22.08), at(-10, 11.04), at(20, 4.14)))) == [16.0, 6.0]
+
+    def test_first_limit_holds_at_once_even_if_it_begins_later(self) -> None:
+        made = profile(periods=(at(5, 11.04), at(20, 4.14)))
+        assert [(period.start_s, period.limit_value) for period in made.periods] == [(0, 16.0), (1260, 6.0)]
+
+    def test_neighbours_with_one_limit_become_one(self) -> None:
+        periods = (at(0, 11.04), at(15, 11.04), at(30, 4.14), at(45, 4.14))
+        assert [period.start for period in in_force_from(periods, NOW)] == [NOW, NOW + timedelta(minutes=30)]
+
+    def test_skewed_station_gets_its_own_time(self) -> None:
+        assert profile(skew=timedelta(hours=1)).start_schedule == NOW + timedelta(minutes=59)
+
+    def test_relative_schedule_counts_from_now(self) -> None:
+        made = profile(periods=(at(0, 11.04), at(15, 4.14)), capability=StationCapability(absolute=False))
+        assert made.start_schedule is None
+        assert [period.start_s for period in made.periods] == [0, 900]
+
+    def test_few_periods_join_where_least_is_lost(self) -> None:
+        periods = (at(0, 10.0), at(15, 8.0), at(30, 7.9), at(45, 3.0), at(60, 4.14))
+        kept = few_periods(periods, 4)
+        assert [period.limit_kw for period in kept] == [10.0, 7.9, 3.0, 4.14]
+
+    def test_only_one_period_is_the_least_of_what_holds_now_and_the_safe_value(self) -> None:
+        assert [period.limit_kw for period in few_periods((at(0, 10.0), at(15, 2.0), at(30, 4.14)), 1)] == [2.0]
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 90), st.floats(0, 22)), min_size=1, max_size=40),
+        st.integers(1, 12),
+    )
+    def test_fewer_periods_never_permit_more(self, pieces, greatest_number) -> None:
+        minute, periods = 0, []
+        for length, limit_kw in pieces:
+            periods.append(at(minute, limit_kw))
+            minute += length
+        kept = few_periods(periods, greatest_number)
+        assert len(kept) <= greatest_number
+        assert kept[0].start == periods[0].start
+        assert all(before.start < after.start for before, after in pairwise(kept))
+        for probe in range(minute + 60):
+            instant = NOW + timedelta(minutes=probe)
+            assert in_force(kept, instant) <= in_force(periods, instant)
+        if greatest_number >= 3 or len(periods) <= greatest_number:
+            assert kept[-1] == periods[-1]
+
+
+def in_force(periods, instant) -> float:
+    return [period.limit_kw for period in periods if period.start <= instant][-1]
+
+
+class TestLayers:
+    def test_plan_is_a_tx_profile_of_its_transaction(self) -> None:
+        made = profile()
+        assert (made.purpose, made.transaction_id, made.profile_id) == (ProfilePurpose.PLAN, TX, 6)
+
+    def test_without_a_transaction_the_plan_lies_above_the_safe_default(self) -> None:
+        made = profile(transaction_id=None)
+        assert (made.purpose, made.transaction_id) == (ProfilePurpose.SAFE_DEFAULT, None)
+        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0), backdate=timedelta(0))
+        assert made.stack_level > safe.stack_level
+        assert made.profile_id != safe.profile_id
+
+    def test_station_that_ignores_tx_profiles_gets_the_plan_as_a_default(self) -> None:
+        made = profile(capability=StationCapability(plan_purpose="TxDefaultProfile"))
+        assert (made.purpose, made.transaction_id) == (ProfilePurpose.SAFE_DEFAULT, None)
+
+    def test_safe_default_has_one_period_without_end(self) -> None:
+        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0), backdate=timedelta(seconds=60))
+        assert [(period.start_s, period.limit_value) for period in safe.periods] == [(0, 6.0)]
+
+    def test_ids_of_all_evses_differ(self) -> None:
+        made = [
+            layer.profile_id
+            for number in range(1, 20)
+            for layer in (
+                profile(evse(ocpp_evse_id=number)),
+                safe_default_profile(
+                    evse(ocpp_evse_id=number), 1.0, PLAIN, now=NOW, skew=timedelta(0), backdate=timedelta(0)
+                ),
+            )
+        ]
+        assert len(set(made)) == len(made)
+
+
+@pytest.mark.parametrize("place", [evse(), ONE_PHASE, LINE_TO_LINE, DIRECT], ids=["3 phases", "1 phase", "US", "DC"])
+@pytest.mark.parametrize(
+    "dialect",
+    [Dialect16(None, 300), Dialect201(None, 300), Dialect201(None, 300, Version.V21)],
+    ids=["1.6", "2.0.1", "2.1"],
+)
+@given(limit_kw=st.floats(0, 100), absolute=st.booleans(), with_transaction=st.booleans())
+def test_every_profile_is_valid_by_its_schema(dialect, place, limit_kw, absolute, with_transaction) -> None:
+    made = profile(
+        place,
+        (at(0, limit_kw), at(15, limit_kw / 3), at(60, 4.14)),
+        StationCapability(absolute=absolute),
+        transaction_id=TX if with_transaction else None,
+    )
+    message = dialect.set_profile(made)
+    assert "duration" not in str(message.payload)
+    assert str(message.payload).count("'numberPhases': " + str(place.current_paths)) == len(made.periods)
