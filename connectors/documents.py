@@ -9,8 +9,9 @@ import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from math import isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -165,6 +166,24 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[CsvRow]:
     if not rows:
         raise InvalidDataFile("file", str(path), "give at least one row under the header")
     return rows
+
+
+def checked_step(starts: Sequence[datetime], rows: Sequence[CsvRow]) -> timedelta:
+    """Return the common distance of ``starts``, which are those of ``rows``.
+
+    Raises:
+        InvalidDataFile: There is one row only, or one is out of order, missing or there twice.
+    """
+    if len(starts) < 2:
+        fix = "give at least two, so that their length is known"
+        raise InvalidDataFile("rows", len(starts), fix, where=str(rows[0].path))
+    step = starts[1] - starts[0]
+    for (earlier, later), row in zip(pairwise(starts), rows[1:], strict=True):
+        if later - earlier != step or step <= timedelta(0):
+            expected = earlier + max(step, timedelta(0))
+            fix = f"{expected:%Y-%m-%dT%H:%MZ} must follow {earlier:%Y-%m-%dT%H:%MZ}; no row may lack or repeat"
+            raise InvalidDataFile(f"line {row.line}", later.isoformat(), fix, where=str(row.path))
+    return step
 
 
 def csv_header(path: Path, lines: Sequence[str] | None = None) -> list[str]:

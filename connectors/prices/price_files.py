@@ -17,11 +17,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from connectors.documents import CsvRow, csv_header, read_csv
+from connectors.documents import CsvRow, checked_step, csv_header, read_csv
 from optimizer.domain.series import PriceSeries
 from optimizer.errors import InvalidDataFile, InvalidInput, SourceUnavailable
 
@@ -217,14 +216,6 @@ def _series(priced: list[tuple[datetime, Decimal, CsvRow]], currency: str, sourc
     Raises:
         InvalidDataFile: A row comes twice, out of order, or one is missing before it.
     """
-    if len(priced) < 2:
-        row = priced[0][2]
-        raise InvalidDataFile("rows", 1, "give at least two, so that their length is known", where=str(row.path))
-    step = priced[1][0] - priced[0][0]
-    for (earlier, _, _), (later, _, row) in pairwise(priced):
-        if later - earlier != step:
-            place = f"line {row.line}"
-            fix = f"{earlier + step:%Y-%m-%dT%H:%MZ} must follow {earlier:%Y-%m-%dT%H:%MZ}; no row may lack or repeat"
-            raise InvalidDataFile(place, later.isoformat(), fix, where=str(row.path))
-    boundaries = (*(start for start, _, _ in priced), priced[-1][0] + step)
-    return PriceSeries(currency, boundaries, tuple(price for _, price, _ in priced), source)
+    starts = [start for start, _, _ in priced]
+    step = checked_step(starts, [row for _, _, row in priced])
+    return PriceSeries(currency, (*starts, starts[-1] + step), tuple(price for _, price, _ in priced), source)

@@ -1,0 +1,51 @@
+"""The forecasts of one site, PV and building, behind one port."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from optimizer.domain.series import PowerSeries
+from optimizer.ports import Quantity
+
+
+class PowerForecast(Protocol):
+    """Expects one power from the time and what was measured; computes, never waits."""
+
+    def power(self, start: datetime, end: datetime, recent: PowerSeries | None) -> PowerSeries:
+        """Expected mean power over ``[start, end)``.
+
+        Raises:
+            SourceUnavailable: There is nothing to expect it from.
+        """
+        ...
+
+
+class NoPower:
+    """The `PowerForecast` of what a site does not have."""
+
+    def power(self, start: datetime, end: datetime, recent: PowerSeries | None) -> PowerSeries:  # noqa: ARG002
+        """Zero over ``[start, end)``."""
+        return PowerSeries((start, end), (0.0,))
+
+
+class SiteForecasts:
+    """A `ForecastSource` over both quantities of a site.
+
+    Args:
+        pv: Forecast of the PV arrays together; `NoPower` where there are none.
+        building: Forecast of the building; `NoPower` where there is none.
+    """
+
+    def __init__(self, pv: PowerForecast, building: PowerForecast) -> None:
+        self._of = {Quantity.PV: pv, Quantity.BUILDING: building}
+
+    async def forecast(
+        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
+    ) -> PowerSeries:
+        """Expected mean power over ``[start, end)``, given what was ``recent``ly measured.
+
+        Raises:
+            SourceUnavailable: There is nothing to expect it from.
+        """
+        return self._of[quantity].power(start, end, recent)
