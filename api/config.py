@@ -111,8 +111,10 @@ class ForecastSection(Section):
 
     building_file: ExistingFile | None = None
     """Load profile of the building; left out: what was metered at the same time of earlier days."""
-    pv_file: ExistingFile | None = None
-    """Expected PV power; left out: computed from the arrays and a clear sky."""
+    weather_file: ExistingFile | None = None
+    """Expected weather; left out: a clear sky, corrected by what the arrays have just given."""
+    long_term_clearness: Annotated[float, Field(gt=0, le=1.2)] | None = None
+    """Share of the computed PV energy that arrives over a year; left out: what suits a temperate climate."""
 
 
 class StorageSection(Section):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
 from api.auth import KeyRing
@@ -12,7 +12,9 @@ from api.metrics import ServiceMetrics
 from api.readiness import Readiness
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
+from optimizer.domain.ids import SessionId
 from optimizer.domain.moment import Interval
+from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Site
 from optimizer.ports import ChargerGateway, Clock, Stores, TariffSource
 
@@ -28,6 +30,14 @@ class SiteControl(Protocol):
         """Let the planner plan anew now; ``trigger`` is kept with the plan."""
         ...
 
+    async def set_targets(self, session_id: SessionId, targets: Sequence[DepartureTarget]) -> Session:
+        """Give a session the targets that somebody asked for, and plan anew.
+
+        Raises:
+            NotFound: There is no such session.
+        """
+        ...
+
     async def close_window(self, window: Interval) -> BalanceReport:
         """Make the site's bill of ``window`` and the final records of its sessions.
 
@@ -37,7 +47,7 @@ class SiteControl(Protocol):
         """
         ...
 
-    async def cost_so_far(self, at: datetime) -> SiteBill | None:
+    async def cost_so_far(self) -> SiteBill | None:
         """The bill of the running billing window so far; ``None``: the site meter has said nothing yet."""
         ...
 

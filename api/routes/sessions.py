@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import urlencode
 
 from api.auth import Scope
@@ -47,18 +46,13 @@ async def state_target(call: Call, body: DepartureTargetRequest) -> Reply[Sessio
     now = call.service.clock.now()
     if body.depart_at <= now:
         raise InvalidRequest("depart_at", body.depart_at.isoformat(), f"must be after now, {now.isoformat()}")
-    stores = call.service.stores
-    async with call.service.intake, stores.together():
-        kept = await stores.sessions.session(SessionId(call.path["session_id"]))
-        if not kept.is_active:
-            raise Conflict(f"session {kept.id!r} has ended")
-        if body.soc is not None and kept.vehicle.battery_kwh is None:
-            raise InvalidRequest("soc", body.soc, "this vehicle's battery is not known; give energy_kwh")
-        target = DepartureTarget(body.depart_at, body.energy_kwh, body.soc, TargetSource.API)
-        changed = replace(kept, targets=(target,))
-        await stores.sessions.save_session(changed)
-    call.service.control.plan_soon("departure_target")
-    return Reply(SessionView.of(changed))
+    kept = await call.service.stores.sessions.session(SessionId(call.path["session_id"]))
+    if not kept.is_active:
+        raise Conflict(f"session {kept.id!r} has ended")
+    if body.soc is not None and kept.vehicle.battery_kwh is None:
+        raise InvalidRequest("soc", body.soc, "this vehicle's battery is not known; give energy_kwh")
+    target = DepartureTarget(body.depart_at, body.energy_kwh, body.soc, TargetSource.API)
+    return Reply(SessionView.of(await call.service.control.set_targets(kept.id, [target])))
 
 
 def _matches(session: Session, query: SessionFilter) -> bool:

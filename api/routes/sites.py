@@ -62,7 +62,7 @@ async def site_status(service: Service) -> SiteStatusView:
     limit_kw, source = import_limit_now(at_site, events, now)
     reading = await stores.meters.latest_site_reading(at_site.id)
     outcomes = await stores.plans.outcomes(at_site.id, 1)
-    bill = await service.control.cost_so_far(now)
+    bill = await service.control.cost_so_far()
     return SiteStatusView(
         **SiteView.of(at_site).model_dump(),
         at=now,

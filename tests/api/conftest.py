@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,11 +23,12 @@ from connectors.storage.stores import DatabaseStores, open_stores
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.charger import LimitCommand, LimitState
 from optimizer.domain.cost import SiteBill
-from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
+from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId
 from optimizer.domain.moment import Interval
+from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Circuit, Evse, GridConnection, Site, Station
 from optimizer.domain.tariff import EnergyBand, Tariff, TariffWindow
-from optimizer.ports import LimitReply
+from optimizer.ports import LimitReply, Stores
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 KEYS = {scope: f"key-for-{scope}" for scope in Scope}
@@ -111,6 +112,7 @@ class NotedControl:
     report: BalanceReport | None = None
     bill: SiteBill | None = None
     failure: Exception | None = None
+    stores: Stores | None = None
 
     def guard_soon(self) -> None:
         self.asked.append("guard")
@@ -118,13 +120,20 @@ class NotedControl:
     def plan_soon(self, trigger: str) -> None:
         self.asked.append(f"plan: {trigger}")
 
+    async def set_targets(self, session_id: SessionId, targets: Sequence[DepartureTarget]) -> Session:
+        assert self.stores is not None
+        session = replace(await self.stores.sessions.session(session_id), targets=tuple(targets))
+        await self.stores.sessions.save_session(session)
+        self.asked.append("targets")
+        return session
+
     async def close_window(self, window: Interval) -> BalanceReport:
         if self.failure is not None:
             raise self.failure
         assert self.report is not None
         return self.report
 
-    async def cost_so_far(self, at: datetime) -> SiteBill | None:
+    async def cost_so_far(self) -> SiteBill | None:
         if self.failure is not None:
             raise self.failure
         return self.bill
@@ -188,6 +197,7 @@ async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
     """The HTTP service on a real port over a real SQLite file."""
     clock, control, site = HandClock(), NotedControl(), garage()
     async with await open_stores(f"sqlite:///{tmp_path}/test.db", [site], wall_clock=clock) as stores:
+        control.stores = stores
         readiness = Readiness(site.id, stores, clock, greatest_guard_age_s=3, greatest_plan_age_s=900)
         service = Service(
             site=site,

@@ -113,7 +113,7 @@ async def test_a_departure_target_replaces_what_was_believed(caller: Any) -> Non
     assert stated.body["targets"] == [
         {"depart_at": "2026-03-02T16:00:00Z", "energy_kwh": 18.5, "soc": None, "source": "api"}
     ]
-    assert caller.control.asked == ["plan: departure_target"]
+    assert caller.control.asked == ["targets"]
     assert (await caller.stores.sessions.session(SessionId("s1"))).targets[0].energy_kwh == 18.5
     assert (await caller.ask("GET", "/v1/sessions/s1")).body == stated.body
 

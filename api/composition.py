@@ -1,0 +1,301 @@
+"""The only place that names concrete classes: from a configuration to a running service.
+
+configuration ──> site, tariff ──> stores, clock, prices, forecasts
+                                        │
+    HTTP routes ── Service ── SiteRuntime (ledger, guard, loop, settlement) ── OCPP central system
+                                        │
+                             jobs (settle, deliver, prices, spending)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiohttp import web
+
+from api.app import make_app, make_runner
+from api.audit import StoredAuditTrail
+from api.auth import KeyRing
+from api.config import AcceleratedClockSection, Configuration, EntsoePrices, OcppSection
+from api.jobs import Jobs
+from api.listening import listening
+from api.metrics import CountingGateway, ServiceMetrics
+from api.pace import settings_at_pace
+from api.readiness import Readiness
+from api.runtime import SiteRuntime
+from api.service import Service
+from api.spending import Spending
+from connectors.clock import AcceleratedClock, SystemClock
+from connectors.forecasts.load import BuildingForecast
+from connectors.forecasts.load_profiles import read_load_profile
+from connectors.forecasts.pv import LONG_TERM_CLEARNESS, PvForecast
+from connectors.forecasts.site_forecasts import NoPower, SiteForecasts
+from connectors.forecasts.sky import ClearSky, WeatherSky
+from connectors.forecasts.weather_files import read_weather
+from connectors.ocpp.security import SecurityProfile, StaticCredentials, StationGate, server_tls
+from connectors.ocpp.server import OcppCentralSystem
+from connectors.prices.book import TariffBook, TariffEntry
+from connectors.prices.entsoe import EntsoePriceSource
+from connectors.prices.price_files import FilePriceSource, read_prices
+from connectors.prices.tariff_files import read_tariff
+from connectors.storage.stores import DatabaseStores, open_stores
+from optimizer.control.demand import DemandReader
+from optimizer.control.loop import Assembler, Planner
+from optimizer.control.observe import Sources
+from optimizer.control.safe_defaults import safe_defaults_kw
+from optimizer.control.settings import ControlSettings
+from optimizer.control.settlement import Settlement
+from optimizer.costing.billing_time import billing_days, billing_months
+from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.plan import PlanOutcome
+from optimizer.domain.site import Site
+from optimizer.domain.snapshot import SiteSnapshot
+from optimizer.domain.tariff import Tariff
+from optimizer.errors import InvalidConfiguration
+from optimizer.planning.assemble import problem_from_snapshot
+from optimizer.planning.problem import ChargingProblem
+from optimizer.planning.settings import PlanningSettings
+from optimizer.planning.solve import plan_charging
+from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
+
+STOP_PATIENCE_WALL_S = 1.0
+"""How long running requests and jobs are given at the end [s]."""
+
+GUARD_AGE_WALL_S = 2.0
+"""A guard that rests less than this is never called late, however fast the clock runs [s]."""
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A service that runs."""
+
+    service: Service
+    """What answers requests."""
+    http_port: int
+    """Where HTTP is answered."""
+    ocpp_port: int
+    """Where stations connect."""
+    control: asyncio.Task[None]
+    """Guards and plans; ends only when something is badly wrong."""
+
+
+def planned_site(configuration: Configuration) -> Site:
+    """The site as configured, with its tariff's name, checked as far as possible without starting anything.
+
+    Raises:
+        InvalidInput: A file that the configuration names cannot be used, or the site cannot be safe when every
+            station is blind.
+    """
+    tariff = read_tariff(configuration.tariff.file)
+    site = _site(configuration, tariff)
+    safe_defaults_kw(site)
+    _forecasts(configuration, site)
+    _tariffs(configuration, site, tariff, _clock(configuration))
+    return site
+
+
+@asynccontextmanager
+async def running(configuration: Configuration) -> AsyncIterator[RunningService]:
+    """A running service; leaving it stops everything in good order.
+
+    Raises:
+        InvalidInput: Something in the configuration, or in a file that it names, cannot be used.
+    """
+    clock = _clock(configuration)
+    tariff = read_tariff(configuration.tariff.file)
+    site = _site(configuration, tariff)
+    tariffs = _tariffs(configuration, site, tariff, clock)
+    metrics = ServiceMetrics()
+    settings = settings_at_pace(configuration.control, clock)
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(
+            await open_stores(configuration.storage.url, [site], kept_plans=configuration.storage.kept_plans)
+        )
+        readiness = _readiness(configuration, settings, site, stores, clock)
+        calendar = billing_days if configuration.billing.window == "day" else billing_months
+        settlement = Settlement(
+            site,
+            stores,
+            tariffs,
+            clock,
+            calendar=calendar,
+            patience=timedelta(minutes=configuration.billing.patience_minutes),
+            offload=asyncio.to_thread,
+        )
+        spending = Spending(site, stores, tariffs, clock, calendar)
+        runtime = SiteRuntime(site, stores, clock, settings, settlement, spending, metrics, readiness)
+        stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
+        central = _central_system(configuration.ocpp, site, runtime, clock, stores)
+        gateway = CountingGateway(central, metrics)
+        sources = Sources(tariffs, _forecasts(configuration, site), DemandReader(settings.peak_hint_kw))
+        runtime.connect(gateway, sources, *_planning(configuration.planning))
+        jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
+        stack.push_async_callback(jobs.stop, STOP_PATIENCE_WALL_S)
+        service = Service(
+            site=site,
+            clock=clock,
+            stores=stores,
+            gateway=gateway,
+            tariffs=tariffs,
+            control=runtime,
+            keys=KeyRing([key.to_key() for key in configuration.http.api_keys]),
+            audit=StoredAuditTrail(stores.audit, clock),
+            metrics=metrics,
+            readiness=readiness,
+        )
+        async with _serving(configuration, service, central, runtime, jobs) as started:
+            yield started
+
+
+@asynccontextmanager
+async def _serving(
+    configuration: Configuration, service: Service, central: OcppCentralSystem, runtime: SiteRuntime, jobs: Jobs
+) -> AsyncIterator[RunningService]:
+    """Everything is made: listen, control, work; at the end the other way round."""
+    http, ocpp = configuration.http, configuration.ocpp
+    app = make_app(service, body_limit_bytes=http.body_limit_bytes)
+    http_runner = make_runner(app, shutdown_timeout_s=STOP_PATIENCE_WALL_S)
+    ocpp_runner = web.AppRunner(central.application(), access_log=None, shutdown_timeout=STOP_PATIENCE_WALL_S)
+    async with (
+        listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, _tls(ocpp)) as ocpp_port,
+        listening("http", http_runner, http.host, http.port) as http_port,
+    ):
+        control = asyncio.create_task(runtime.run(), name="control")
+        jobs.start()
+        try:
+            yield RunningService(service, http_port, ocpp_port, control)
+        finally:
+            service.readiness.stopping = True
+            await jobs.stop(STOP_PATIENCE_WALL_S)
+            control.cancel()
+            await asyncio.wait({control})
+
+
+def _clock(configuration: Configuration) -> Clock:
+    section = configuration.clock
+    if isinstance(section, AcceleratedClockSection):
+        return AcceleratedClock(section.simulated_start, section.wall_start, section.speed)
+    return SystemClock()
+
+
+def _site(configuration: Configuration, tariff: Tariff) -> Site:
+    site = configuration.site.to_site(tariff.id)
+    if tariff.currency != site.currency:
+        fix = f"must be {site.currency}, the currency of the site"
+        raise InvalidConfiguration("currency", tariff.currency, fix, where=str(configuration.tariff.file))
+    return site
+
+
+def _tariffs(configuration: Configuration, site: Site, tariff: Tariff, clock: Clock) -> TariffBook:
+    section = configuration.market_prices
+    entry = TariffEntry(tariff, _market(configuration), section.fallback_price_per_kwh if section else None)
+    return TariffBook({site.id: entry}, clock, refresh_s=configuration.jobs.refresh_prices_s)
+
+
+def _market(configuration: Configuration) -> PriceSource | None:
+    section = configuration.market_prices
+    if section is None:
+        return None
+    if isinstance(section, EntsoePrices):
+        if section.api_key is None:
+            fix = "set CHARGEHORIZON_ENTSOE_API_KEY to the key of your account at the Transparency Platform"
+            raise InvalidConfiguration("market_prices.api_key", None, fix)
+        return EntsoePriceSource(section.api_key.get_secret_value(), section.area)
+    return FilePriceSource(read_prices(section.file, section.zone))
+
+
+def _forecasts(configuration: Configuration, site: Site) -> ForecastSource:
+    section = configuration.forecasts
+    profile = read_load_profile(section.building_file) if section.building_file else None
+    building = BuildingForecast(site.time_zone, profile)
+    if not site.pv_arrays:
+        return SiteForecasts(NoPower(), building)
+    sky = WeatherSky(read_weather(section.weather_file)) if section.weather_file else ClearSky()
+    # A weather file knows the clouds; a clear sky does not.
+    usual = 1.0 if section.weather_file else LONG_TERM_CLEARNESS
+    pv = PvForecast(
+        site.pv_arrays,
+        site.latitude_deg,
+        site.longitude_deg,
+        sky,
+        long_term_clearness=section.long_term_clearness or usual,
+    )
+    return SiteForecasts(pv, building)
+
+
+def _readiness(
+    configuration: Configuration, settings: ControlSettings, site: Site, stores: DatabaseStores, clock: Clock
+) -> Readiness:
+    missed = configuration.jobs.ready_after_missed
+    # Planning itself takes up to its time limit on the wall, on an accelerated clock a multiple of it.
+    planning_s = configuration.planning.time_limit_s / clock.wall_seconds(1.0)
+    return Readiness(
+        site.id,
+        stores,
+        clock,
+        greatest_guard_age_s=missed * max(settings.guard_period_s, GUARD_AGE_WALL_S / clock.wall_seconds(1.0)),
+        greatest_plan_age_s=missed * (settings.replan_period_s + planning_s),
+    )
+
+
+def _central_system(
+    section: OcppSection, site: Site, runtime: SiteRuntime, clock: Clock, stores: DatabaseStores
+) -> OcppCentralSystem:
+    hashes = {StationId(one.station_id): one.password_hash for one in section.passwords}
+    known = {station.id for station in site.stations}
+    for station_id in hashes:
+        if station_id not in known:
+            raise InvalidConfiguration("ocpp.passwords.station_id", station_id, f"name a station of site {site.id!r}")
+    profile = SecurityProfile(section.security_profile)
+    gate = StationGate(profile, StaticCredentials(hashes), section.behaviour.failed_logins_per_minute)
+    return OcppCentralSystem(site.stations, runtime.ledger, clock, section.behaviour, gate, stores.sessions)
+
+
+def _tls(section: OcppSection) -> ssl.SSLContext | None:
+    if section.tls is None or section.security_profile < SecurityProfile.TLS_BASIC:
+        return None
+    return server_tls(
+        SecurityProfile(section.security_profile), section.tls.certificate, section.tls.key, section.tls.client_ca
+    )
+
+
+def _planning(settings: PlanningSettings) -> tuple[Assembler, Planner]:
+    """What states a problem and what solves it; the solver runs in a thread, with its own time limit."""
+
+    def assemble(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
+        return problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
+
+    async def plan(problem: ChargingProblem) -> PlanOutcome:
+        return await asyncio.to_thread(plan_charging, problem, settings)
+
+    return assemble, plan
+
+
+def _jobs(
+    configuration: Configuration,
+    clock: Clock,
+    metrics: ServiceMetrics,
+    runtime: SiteRuntime,
+    spending: Spending,
+    tariffs: TariffSource,
+    site: Site,
+) -> Jobs:
+    sections = configuration.jobs
+    horizon = timedelta(hours=configuration.control.horizon_h)
+
+    async def refresh_prices() -> None:
+        now = clock.now()
+        await tariffs.tariff(site.id, now, now + horizon)
+
+    jobs = Jobs(clock, metrics)
+    jobs.every(sections.settle_s, "settle", runtime.settle)
+    jobs.every(sections.settle_s, "spending", spending.refresh)
+    jobs.every(sections.settle_s, "grid event responses", runtime.count_responses)
+    if configuration.market_prices is not None:
+        jobs.every(sections.refresh_prices_s, "prices", refresh_prices)
+    return jobs

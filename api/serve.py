@@ -1,0 +1,77 @@
+"""Running the service until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import structlog
+
+from api.composition import running
+from api.config import Configuration
+
+EXIT_FAILED = 1
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+def serve_until_stopped(configuration: Configuration) -> int:
+    """Run the service until SIGTERM or SIGINT; gives the exit code.
+
+    Raises:
+        InvalidInput: Something in the configuration, or in a file that it names, cannot be used.
+    """
+    return asyncio.run(_serve(configuration))
+
+
+class CountedThreads(ThreadPoolExecutor):
+    """Threads of the event loop that know whether they are at work."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="worker")
+        self.pending: set[Future[Any]] = set()
+
+    def submit(self, work: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        """Do ``work`` in a thread."""
+        future = super().submit(work, *args, **kwargs)
+        self.pending.add(future)
+        future.add_done_callback(self.pending.discard)
+        return future
+
+
+async def _serve(configuration: Configuration) -> int:
+    threads = CountedThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(configuration) as started:
+        log.info(
+            "serving",
+            site=started.service.site.id,
+            http=f"http://{configuration.http.host}:{started.http_port}",
+            ocpp=f"{configuration.ocpp.host}:{started.ocpp_port}",
+        )
+        told_to_stop = asyncio.create_task(stop.wait())
+        await asyncio.wait({told_to_stop, started.control}, return_when=asyncio.FIRST_COMPLETED)
+        failed = not told_to_stop.done()
+        told_to_stop.cancel()
+        log.info("stopping")
+    if failed:
+        log.error("control has ended by itself", exc_info=started.control.exception())
+    log.info("stopped")
+    code = EXIT_FAILED if failed else 0
+    if threads.pending:
+        # A thread still solves, or waits for a server, and cannot be stopped; all that matters is in the store.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
