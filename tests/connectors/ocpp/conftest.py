@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
+from ocpp.messages import MessageType, get_validator
 
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
@@ -142,6 +144,8 @@ class ScriptedStation:
                 answer.set_exception(ConnectionError("closed"))
 
     async def _serve(self, frame: list[Any]) -> None:
+        if frame[3]:
+            self._check(MessageType.Call, frame[2], frame[3])
         reply = self.replies.get(frame[2], {"status": "Accepted"})
         if callable(reply):
             reply = reply(frame[3])
@@ -164,7 +168,17 @@ class ScriptedStation:
         self._answers[message_id] = asyncio.get_running_loop().create_future()
         await self.say(json.dumps([2, message_id, action, payload]))
         async with asyncio.timeout(5):
-            return await self._answers[message_id]
+            answer = await self._answers[message_id]
+        if answer[0] == 3:
+            self._check(MessageType.CallResult, action, answer[2])
+        return answer
+
+    def _check(self, kind: int, action: str, payload: Any) -> None:
+        """Whatever the central system says must be valid by the schemas."""
+        version = (self.socket.protocol or "ocpp1.6").removeprefix("ocpp")
+        get_validator(kind, action, version, parse_float=Decimal).validate(
+            json.loads(json.dumps(payload), parse_float=Decimal)
+        )
 
     async def call(self, action: str, payload: Any = None) -> Any:
         """Send a call that must be answered by a result; give the result."""
