@@ -30,7 +30,7 @@ programme over that garage's recorded sessions gives it, see the day's SOURCE.md
 DEMAND_PRICE_PER_KW = "15.51"
 KNOWN_AHEAD = timedelta(hours=36)
 CONFIGURATION_FILE = "site.yaml"
-PORT_ATTEMPT = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 Json = dict[str, Any]
 
@@ -56,12 +56,12 @@ class DemoFolder:
     @property
     def http_url(self) -> str:
         """Address of the HTTP API."""
-        return f"http://{PORT_ATTEMPT}:{self.http_port}"
+        return f"http://{LOOPBACK}:{self.http_port}"
 
     @property
     def ocpp_url(self) -> str:
         """Address that stations put their id behind."""
-        return f"ws://{PORT_ATTEMPT}:{self.ocpp_port}/ocpp"
+        return f"ws://{LOOPBACK}:{self.ocpp_port}/ocpp"
 
 
 def write_demo(
@@ -102,9 +102,9 @@ def write_demo(
         **({"market_prices": {"source": "file", "file": "prices.csv"}} if prices is not None else {}),
         "forecasts": {"building_file": "building.csv"},
         "storage": {"url": "sqlite:///chargehorizon.sqlite"},
-        "ocpp": {"host": PORT_ATTEMPT, "port": demo.ocpp_port, "security_profile": 0},
+        "ocpp": {"host": LOOPBACK, "port": demo.ocpp_port, "security_profile": 0},
         "http": {
-            "host": PORT_ATTEMPT,
+            "host": LOOPBACK,
             "port": demo.http_port,
             "api_keys": [{"name": "demo", "sha256": hash_of(key), "scopes": ["admin"]}],
         },
