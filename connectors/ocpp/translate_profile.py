@@ -78,7 +78,6 @@ def plan_profile(
     now: datetime,
     skew: timedelta,
     backdate: timedelta,
-    phases_used: int | None = None,
 ) -> ProfileRequest:
     """The profile that carries out ``periods`` from ``now`` on.
 
@@ -90,7 +89,6 @@ def plan_profile(
         now: Now [UTC].
         skew: By how much the station's clock is ahead of ours.
         backdate: How long ago the schedule starts, so that it holds at once in spite of small differences of clocks.
-        phases_used: Phases that the vehicle draws on, where known to be fewer than the EVSE's.
     """
     purpose = capability.plan_purpose if transaction_id is not None else ProfilePurpose.SAFE_DEFAULT.value
     is_tx_profile = purpose == ProfilePurpose.PLAN.value
@@ -100,7 +98,7 @@ def plan_profile(
     pieces = [
         ProfilePeriod(
             0 if index == 0 else ceil((period.start - (start if absolute else now)).total_seconds()),
-            rounded_down(evse, period.limit_kw, capability, phases_used),
+            rounded_down(evse, period.limit_kw, capability),
         )
         for index, period in enumerate(kept)
     ]
@@ -127,7 +125,7 @@ def safe_default_profile(
         purpose=ProfilePurpose.SAFE_DEFAULT,
         stack_level=capability.safe_stack_level,
         rate_unit=capability.unit_for(evse),
-        periods=(ProfilePeriod(0, rounded_down(evse, limit_kw, capability, None)),),
+        periods=(ProfilePeriod(0, rounded_down(evse, limit_kw, capability)),),
         number_phases=evse.current_paths,
         start_schedule=now - backdate + skew if capability.absolute else None,
     )
@@ -171,21 +169,18 @@ def _joining_cost_kwh(periods: Sequence[LimitPeriod], index: int) -> float:
     return abs(first.limit_kw - second.limit_kw) * lowered_h
 
 
-def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability, phases_used: int | None) -> float:
+def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability) -> float:
     """A limit in the station's unit, never above ``limit_kw``: steps of 0.1, or of 1 A where the station needs it.
 
     Args:
         evse: Where it holds; it bounds the current.
-        limit_kw: The limit [kW].
+        limit_kw: The limit, counted on all current paths of the EVSE, whichever of them a vehicle uses [kW].
         capability: Unit and step.
-        phases_used: Current paths that ``limit_kw`` is spread over, where fewer than the EVSE's.
     """
-    greatest_kw = max(0.0, limit_kw)
+    kept_kw = min(max(0.0, limit_kw), evse.max_power_kw)
     if capability.unit_for(evse) is RateUnit.W:
-        return _stepped_down(min(greatest_kw, evse.max_power_kw) * 1000.0, 0.1)
-    paths = evse.current_paths if phases_used is None else min(phases_used, evse.current_paths)
-    current_a = min(greatest_kw * 1000.0 / (evse.voltage_v * paths), evse.max_current_a)
-    return _stepped_down(current_a, 1.0 if capability.whole_amperes else 0.1)
+        return _stepped_down(kept_kw * 1000.0, 0.1)
+    return _stepped_down(evse.current_a(kept_kw), 1.0 if capability.whole_amperes else 0.1)
 
 
 def _stepped_down(value: float, step: float) -> float:

@@ -45,7 +45,7 @@ def at(minute: float, limit_kw: float) -> LimitPeriod:
     return LimitPeriod(NOW + timedelta(minutes=minute), limit_kw)
 
 
-def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), transaction_id=TX, phases_used=None):
+def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), transaction_id=TX):
     return plan_profile(
         place or evse(),
         periods or (at(0, 11.04),),
@@ -54,7 +54,6 @@ def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), trans
         now=NOW,
         skew=skew,
         backdate=timedelta(seconds=60),
-        phases_used=phases_used,
     )
 
 
@@ -63,33 +62,31 @@ def limits(made) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("place", "capability", "limit_kw", "phases_used", "expected"),
+    ("place", "capability", "limit_kw", "expected"),
     [
-        pytest.param(evse(), PLAIN, 11.04, None, 16.0, id="three phases"),
-        pytest.param(evse(), PLAIN, 4.14, None, 6.0, id="6 A survive the way through kW"),
-        pytest.param(evse(), PLAIN, 11.1, None, 16.0, id="down to a tenth"),
-        pytest.param(evse(), PLAIN, 11.2, None, 16.2, id="down to a tenth, not to the nearest"),
-        pytest.param(ONE_PHASE, PLAIN, 3.68, None, 16.0, id="one phase"),
-        pytest.param(evse(), PLAIN, 3.68, 1, 16.0, id="one-phase car on three phases"),
-        pytest.param(ONE_PHASE, PLAIN, 3.68, 3, 16.0, id="more phases than there are do not count"),
-        pytest.param(LINE_TO_LINE, PLAIN, 6.656, None, 32.0, id="line to line: one path"),
-        pytest.param(evse(), PLAIN, 99.0, None, 32.0, id="never above the EVSE"),
-        pytest.param(evse(), PLAIN, 0.0, None, 0.0, id="pause"),
-        pytest.param(evse(), PLAIN, -3.0, None, 0.0, id="less than nothing is nothing"),
-        pytest.param(evse(), StationCapability(whole_amperes=True), 11.5, None, 16.0, id="whole amperes"),
-        pytest.param(evse(), StationCapability(whole_amperes=True), 4.14, None, 6.0, id="whole amperes keep 6 A"),
-        pytest.param(evse(), StationCapability(rate_unit=RateUnit.W), 11.0407, None, 11040.7, id="W"),
-        pytest.param(DIRECT, PLAIN, 50.0, None, 50000.0, id="DC is told in W"),
-        pytest.param(DIRECT, StationCapability(rate_unit=RateUnit.A), 69.0, None, 100.0, id="DC that takes A"),
+        pytest.param(evse(), PLAIN, 11.04, 16.0, id="three phases"),
+        pytest.param(evse(), PLAIN, 4.14, 6.0, id="6 A survive the way through kW"),
+        pytest.param(evse(), PLAIN, 11.1, 16.0, id="down to a tenth"),
+        pytest.param(evse(), PLAIN, 11.2, 16.2, id="down to a tenth, not to the nearest"),
+        pytest.param(ONE_PHASE, PLAIN, 3.68, 16.0, id="one phase"),
+        pytest.param(LINE_TO_LINE, PLAIN, 6.656, 32.0, id="line to line: one path"),
+        pytest.param(evse(), PLAIN, 99.0, 32.0, id="never above the EVSE"),
+        pytest.param(evse(), PLAIN, 0.0, 0.0, id="pause"),
+        pytest.param(evse(), PLAIN, -3.0, 0.0, id="less than nothing is nothing"),
+        pytest.param(evse(), StationCapability(whole_amperes=True), 11.5, 16.0, id="whole amperes"),
+        pytest.param(evse(), StationCapability(whole_amperes=True), 4.14, 6.0, id="whole amperes keep 6 A"),
+        pytest.param(evse(), StationCapability(rate_unit=RateUnit.W), 11.0407, 11040.7, id="W"),
+        pytest.param(DIRECT, PLAIN, 50.0, 50000.0, id="DC is told in W"),
+        pytest.param(DIRECT, StationCapability(rate_unit=RateUnit.A), 69.0, 100.0, id="DC that takes A"),
     ],
 )
-def test_limit_in_the_stations_unit(place, capability, limit_kw, phases_used, expected) -> None:
-    assert rounded_down(place, limit_kw, capability, phases_used) == expected
+def test_limit_in_the_stations_unit(place, capability, limit_kw, expected) -> None:
+    assert rounded_down(place, limit_kw, capability) == expected
 
 
 @given(st.floats(0, 40), st.sampled_from([evse(), ONE_PHASE, LINE_TO_LINE]), st.booleans())
 def test_limit_is_never_rounded_up(limit_kw, place, whole) -> None:
-    told_a = rounded_down(place, limit_kw, StationCapability(whole_amperes=whole), None)
+    told_a = rounded_down(place, limit_kw, StationCapability(whole_amperes=whole))
     assert place.power_kw(told_a) <= limit_kw + 1e-6 * place.power_kw(1.0)
     assert round(told_a * 10) == pytest.approx(told_a * 10, abs=1e-9)
 
@@ -97,7 +94,7 @@ def test_limit_is_never_rounded_up(limit_kw, place, whole) -> None:
 @given(st.integers(60, 320))
 def test_tenths_of_an_ampere_survive_the_way_through_kw(tenths) -> None:
     for place in (evse(), ONE_PHASE, LINE_TO_LINE):
-        assert rounded_down(place, place.power_kw(tenths / 10), PLAIN, None) == tenths / 10
+        assert rounded_down(place, place.power_kw(tenths / 10), PLAIN) == tenths / 10
 
 
 class TestPeriods:
