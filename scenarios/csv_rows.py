@@ -14,7 +14,7 @@ def read_rows(path: Path, columns: Collection[str], delimiter: str = ",") -> Ite
     """Each row below the header, with its line.
 
     Raises:
-        InvalidDataFile: The file cannot be read, lacks one of ``columns``, or a row is longer or shorter than the header.
+        InvalidDataFile: The file cannot be read, lacks one of ``columns``, or a row is not as long as the header.
     """
     reader = csv.reader(StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
     try:

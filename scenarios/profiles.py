@@ -232,19 +232,28 @@ def without_transaction(held: tuple[InstalledProfile, ...], evse_number: int) ->
     )
 
 
+def _first_start(installed: InstalledProfile, transaction: TransactionFacts | None) -> datetime:
+    """When a profile's schedule begins for the first time."""
+    profile = installed.profile
+    if profile.start_at is not None:
+        return profile.start_at
+    if profile.purpose is ProfilePurpose.STATION_MAX or transaction is None:
+        return installed.installed_at
+    return transaction.started_at
+
+
 def _schedule_start(
     installed: InstalledProfile, instant: datetime, transaction: TransactionFacts | None
 ) -> datetime | None:
     """When the schedule that counts at ``instant`` began; ``None`` where none has."""
     profile = installed.profile
-    since = transaction.started_at if transaction else installed.installed_at
-    if profile.purpose is ProfilePurpose.STATION_MAX:
-        since = installed.installed_at
-    start = profile.start_at or since
-    if profile.kind is ProfileKind.RECURRING and profile.recurrence is not None and start <= instant:
+    start = _first_start(installed, transaction)
+    if start > instant:
+        return None
+    if profile.kind is ProfileKind.RECURRING and profile.recurrence is not None:
         length = RECURRENCE_LENGTH[profile.recurrence]
         start += length * ((instant - start) // length)
-    return start if start <= instant else None
+    return start
 
 
 def _is_valid(profile: ChargingProfile, instant: datetime) -> bool:
@@ -273,7 +282,7 @@ def _changes_after(
 ) -> Iterator[datetime]:
     """Instants after ``instant`` at which one profile may change what it says; at least the next is among them."""
     profile = installed.profile
-    for edge in (profile.valid_from, profile.valid_to, profile.start_at):
+    for edge in (profile.valid_from, profile.valid_to, _first_start(installed, transaction)):
         if edge is not None:
             yield edge
     start = _schedule_start(installed, instant, transaction)

@@ -80,9 +80,9 @@ class VehicleModel:
         left_kwh = self.takes_kwh - taken_kwh
         if left_kwh <= FULL_WITHIN_KWH:
             return 0.0
-        if left_kwh > self.taper_kwh - FULL_WITHIN_KWH:
+        if left_kwh > self.taper_kwh + FULL_WITHIN_KWH:
             return self.max_current_a
-        step = floor((left_kwh - FULL_WITHIN_KWH) / self.taper_kwh * self.taper_steps)
+        step = floor(max(0.0, left_kwh - 2 * FULL_WITHIN_KWH) / self.taper_kwh * self.taper_steps)
         return self.min_current_a + (self.max_current_a - self.min_current_a) * step / self.taper_steps
 
     def kwh_to_next_step(self, taken_kwh: float) -> float:
@@ -93,7 +93,7 @@ class VehicleModel:
         width_kwh = self.taper_kwh / self.taper_steps
         if width_kwh <= FULL_WITHIN_KWH:
             return left_kwh
-        steps_left = floor((left_kwh - FULL_WITHIN_KWH) / width_kwh)
+        steps_left = floor(max(0.0, left_kwh - 2 * FULL_WITHIN_KWH) / width_kwh)
         return left_kwh - steps_left * width_kwh
 
 
