@@ -1,0 +1,143 @@
+"""From a linear optimum to a plan in which every vehicle draws nothing or at least its minimum.
+
+The linear optimum already says nearly everywhere which vehicle is on in which slot. That support is fixed, and the same
+model solved again with power between minimum and maximum there and zero elsewhere: the result is feasible for the
+problem with minimum currents, and the linear optimum stays its proven lower bound.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from optimizer.planning.model import LinearModel
+from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
+
+ON_SHARE = 0.5
+"""Share of the minimum from which a pair counts as on."""
+
+ZERO_KW = 1e-6
+"""Power below which the solver means zero."""
+
+
+def power_of(problem: ChargingProblem, model: LinearModel, values: FloatArray) -> FloatArray:
+    """Charging power of a solution [kW], shape (modes, slots)."""
+    if "power_kw" not in model.columns:
+        return np.zeros((problem.modes.count, problem.slot_count))
+    return model.columns["power_kw"].spread(values, problem.modes.count, problem.slot_count)
+
+
+def support_of(problem: ChargingProblem, power_kw: FloatArray) -> BoolArray:
+    """Return which pairs of mode and slot are on, shape (modes, slots).
+
+    A pair is on where it draws at least half its minimum; of several modes the greatest whose minimum is met. A session
+    that loses energy by this gets its largest dropped slots back, one whose minimums exceed what it may take loses its
+    smallest.
+    """
+    chosen = _one_mode_each(problem, power_kw)
+    support = (chosen >= ON_SHARE * problem.modes.min_kw) & (chosen > ZERO_KW)
+    energy_h = problem.energy_h
+    least_kwh, most_kwh = problem.modes.min_kw * energy_h, problem.modes.max_kw * energy_h
+    wanted = _by_session(problem, power_kw * energy_h)
+    reachable = _by_session(problem, np.where(support, most_kwh, 0.0))
+    for session in np.flatnonzero(reachable < wanted - 1e-6).tolist():
+        _regain(problem, session, chosen, support, most_kwh, float(wanted[session] - reachable[session]))
+    forced = _by_session(problem, np.where(support, least_kwh, 0.0))
+    for session in np.flatnonzero(forced > problem.sessions.most_kwh + 1e-9).tolist():
+        _shed(problem, session, chosen, support, least_kwh, float(forced[session] - problem.sessions.most_kwh[session]))
+    return np.asarray(support)
+
+
+def _by_session(problem: ChargingProblem, values: FloatArray) -> FloatArray:
+    sums = np.zeros(problem.sessions.count)
+    np.add.at(sums, problem.modes.session, values.sum(axis=1))
+    return sums
+
+
+def _one_mode_each(problem: ChargingProblem, power_kw: FloatArray) -> FloatArray:
+    """Power with each session's whole power in one mode a slot [kW], shape (modes, slots)."""
+    if (problem.mode_count_of <= 1).all():
+        return power_kw
+    result = np.array(power_kw)
+    for session in np.flatnonzero(problem.mode_count_of > 1).tolist():
+        own = np.flatnonzero(problem.modes.session == session)
+        total = power_kw[own].sum(axis=0)
+        order = own[np.argsort(-problem.modes.min_kw[own, 0])]
+        result[own] = 0.0
+        left = total > ZERO_KW
+        for mode in order.tolist():
+            fits = left & problem.usable[mode] & (total >= problem.modes.min_kw[mode])
+            if mode == order[-1]:
+                fits = left & problem.usable[mode]
+            result[mode, fits] = np.minimum(total, problem.modes.max_kw[mode])[fits]
+            left &= ~fits
+    return result
+
+
+def _pairs(problem: ChargingProblem, session: int, where: BoolArray, by: FloatArray) -> list[tuple[int, int]]:
+    """The session's pairs in ``where``, greatest ``by`` first."""
+    own = np.flatnonzero(problem.modes.session == session)
+    mode, slot = np.nonzero(where[own])
+    order: IntArray = np.argsort(-by[own][mode, slot], kind="stable")
+    return [(int(own[mode[place]]), int(slot[place])) for place in order]
+
+
+def _regain(
+    problem: ChargingProblem, session: int, chosen: FloatArray, support: BoolArray, most_kwh: FloatArray, short: float
+) -> None:
+    for mode, slot in _pairs(problem, session, ~support & (chosen > ZERO_KW), chosen):
+        support[mode, slot] = True
+        short -= float(most_kwh[mode, slot])
+        if short <= 0:
+            return
+
+
+def _shed(
+    problem: ChargingProblem, session: int, chosen: FloatArray, support: BoolArray, least_kwh: FloatArray, over: float
+) -> None:
+    for mode, slot in _pairs(problem, session, support, -chosen):
+        support[mode, slot] = False
+        over -= float(least_kwh[mode, slot])
+        if over <= 0:
+            return
+
+
+def undecided_sessions(problem: ChargingProblem, power_kw: FloatArray) -> BoolArray:
+    """Sessions that the linear optimum lets draw less than their minimum somewhere, shape (sessions,)."""
+    below = (power_kw > ZERO_KW) & (power_kw < problem.modes.min_kw - ZERO_KW)
+    undecided = np.zeros(problem.sessions.count, dtype=bool)
+    undecided[problem.modes.session[below.any(axis=1)]] = True
+    return undecided
+
+
+def tapering(problem: ChargingProblem) -> BoolArray:
+    """Modes whose vehicle may draw less than its minimum by itself when nearly full, shape (modes,)."""
+    return np.asarray(problem.sessions.has_state & np.isfinite(problem.sessions.knee_kwh))[problem.modes.session]
+
+
+def support_bounds(
+    problem: ChargingProblem, model: LinearModel, support: BoolArray, held: BoolArray
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """Bounds that hold a support on some pairs: column indices, lower and upper bounds.
+
+    Args:
+        problem: The problem.
+        model: A model of it.
+        support: Which pairs are on, shape (modes, slots).
+        held: For which pairs the support is held, shape (modes, slots).
+
+    A vehicle that is on does not discharge in that slot.
+    """
+    power, discharge = model.columns["power_kw"], model.columns["discharge_kw"]
+    mode, slot = power.keys
+    bound = held[mode, slot] & (problem.modes.min_kw[mode, slot] > 0)
+    mode, slot, columns = mode[bound], slot[bound], power.indices[bound]
+    on = support[mode, slot]
+    least = np.where(tapering(problem)[mode], 0.0, problem.modes.min_kw[mode, slot])
+    running = np.zeros((problem.sessions.count, problem.slot_count), dtype=bool)
+    np.logical_or.at(running, problem.modes.session, support & held & (problem.modes.min_kw > 0))
+    stopped = running[discharge.keys]
+    return (
+        np.concatenate((columns, discharge.indices[stopped])),
+        np.concatenate((np.where(on, least, 0.0), np.zeros(int(stopped.sum())))),
+        np.concatenate((np.where(on, problem.modes.max_kw[mode, slot], 0.0), np.zeros(int(stopped.sum())))),
+    )

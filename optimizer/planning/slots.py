@@ -1,0 +1,64 @@
+"""The grid of slots: fine now, coarse later, the first one cut at now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from optimizer.planning.problem import FloatArray
+from optimizer.planning.settings import SlotRule
+
+SHORTEST_SLOT = timedelta(seconds=60)
+"""A shorter rest is joined with the next slot: tiny energies would turn into a wrong on or off."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def slot_boundaries(now: datetime, rules: Iterable[SlotRule], cuts: Iterable[datetime] = ()) -> tuple[datetime, ...]:
+    """Boundaries from ``now`` outward, on whole multiples of each rule's length [UTC].
+
+    The first slot is the rest of the running one; a rest below a minute is joined with the next slot.
+
+    Args:
+        now: The first boundary.
+        rules: Slot lengths from now outward.
+        cuts: Further instants to cut at, such as the edges of grid events.
+    """
+    boundaries = [now]
+    for rule in rules:
+        length = timedelta(minutes=rule.length_minutes)
+        until = now + timedelta(minutes=rule.until_minutes)
+        following = _EPOCH + ((boundaries[-1] - _EPOCH) // length + 1) * length
+        while boundaries[-1] < until:
+            boundaries.append(following)
+            following += length
+    inside = sorted({cut for cut in cuts if now < cut < boundaries[-1]} | set(boundaries))
+    kept = [inside[0]]
+    for boundary in inside[1:]:
+        if boundary - kept[-1] >= SHORTEST_SLOT or boundary == inside[-1]:
+            kept.append(boundary)
+    return tuple(kept)
+
+
+def slot_means(known: Sequence[datetime], values: Sequence[float], boundaries: Sequence[datetime]) -> FloatArray:
+    """Mean over each slot of a piecewise constant series; outside it its first or last value holds.
+
+    Args:
+        known: N+1 boundaries of the series.
+        values: Its N values.
+        boundaries: M+1 boundaries of the slots.
+
+    Returns:
+        M means.
+    """
+    origin = boundaries[0]
+    edges = np.array([(instant - origin) / timedelta(hours=1) for instant in known])
+    slots = np.array([(instant - origin) / timedelta(hours=1) for instant in boundaries])
+    series = np.array(values, dtype=np.float64)
+    low, high = min(edges[0], slots[0]) - 1.0, max(edges[-1], slots[-1]) + 1.0
+    edges = np.concatenate(([low], edges, [high]))
+    series = np.concatenate((series[:1], series, series[-1:]))
+    total = np.concatenate(([0.0], np.cumsum(series * np.diff(edges))))
+    return np.asarray(np.diff(np.interp(slots, edges, total)) / np.diff(slots))

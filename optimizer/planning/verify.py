@@ -1,0 +1,294 @@
+"""An independent check of any plan: a few lines a law, written from the physics and not from the builders.
+
+It reads the problem and the plan only. A limit that the uncontrolled load already exceeds may not be made worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import exp, isfinite, sqrt
+
+import numpy as np
+
+from optimizer.domain.plan import Plan
+from optimizer.planning.problem import ChargingProblem, FloatArray
+
+TOLERANCE_KW = 1e-5
+"""A hundredth of a watt; the solver's own tolerance on a row is 1e-7 of its scale."""
+TOLERANCE_KWH = 1e-5
+TOLERANCE_A = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One law that a plan breaks."""
+
+    law: str
+    """Which law."""
+    place: str
+    """Session, circuit or phase."""
+    slot: int
+    """In which slot, or at which boundary."""
+    value: float
+    """What the plan does."""
+    permitted: float
+    """What would be permitted."""
+
+    def __str__(self) -> str:
+        return f"{self.law}: {self.place} in slot {self.slot}: {self.value:.6g}, permitted {self.permitted:.6g}"
+
+
+def violations(problem: ChargingProblem, plan: Plan, *, minimum_current: bool = True) -> tuple[Violation, ...]:
+    """Return every violation of a law by ``plan``; empty when it keeps them all.
+
+    Args:
+        problem: What was to be planned.
+        plan: Any plan for it.
+        minimum_current: Whether the minimum current is checked; a plain LP does not keep it.
+    """
+    checks = [
+        _vehicle_power(problem, plan),
+        _vehicle_energy(problem, plan),
+        _vehicle_content(problem, plan),
+        _battery(problem, plan),
+        _balance(problem, plan),
+        _power_limits(problem, plan),
+        _current_limits(problem, plan),
+    ]
+    if minimum_current:
+        checks.append(_minimum(problem, plan))
+    return tuple(violation for check in checks for violation in check)
+
+
+def _net_kw(plan: Plan) -> FloatArray:
+    return np.array([session.power_kw for session in plan.sessions]).reshape(
+        len(plan.sessions), len(plan.grid_import_kw)
+    )
+
+
+def _mode_of(problem: ChargingProblem, plan: Plan, session: int, slot: int) -> int:
+    """The mode in use: the one whose number of phases the plan names, else the session's only one."""
+    own = [mode for mode, owner in enumerate(problem.modes.session.tolist()) if owner == session]
+    used = plan.sessions[session].phases_used
+    if used and used[slot]:
+        return next(mode for mode in own if int(problem.modes.on_phase[mode].sum()) == used[slot])
+    return own[0]
+
+
+def _vehicle_power(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    for index, session in enumerate(plan.sessions):
+        for slot, power in enumerate(session.power_kw):
+            there = problem.sessions.plugged_h[index, slot] > 0
+            mode = _mode_of(problem, plan, index, slot)
+            most = float(problem.modes.max_kw[mode, slot]) if there else 0.0
+            least = -float(problem.sessions.most_discharge_kw[index]) if there else 0.0
+            if power > most + TOLERANCE_KW:
+                yield Violation("power_limit", session.session_id, slot, power, most)
+            if power < least - TOLERANCE_KW:
+                yield Violation("power_limit", session.session_id, slot, power, least)
+
+
+def _minimum(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    for index, session in enumerate(plan.sessions):
+        if problem.sessions.has_state[index] and isfinite(problem.sessions.knee_kwh[index]):
+            continue  # What it draws near full is its own choice; the limit it is given is what counts.
+        for slot, power in enumerate(session.power_kw):
+            least = float(problem.modes.min_kw[_mode_of(problem, plan, index, slot), slot])
+            if TOLERANCE_KW < power < least - TOLERANCE_KW:
+                yield Violation("minimum_current", session.session_id, slot, power, least)
+
+
+def _vehicle_energy(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    for index, session in enumerate(plan.sessions):
+        lost = 1.0 / float(problem.sessions.charge_efficiency[index] * problem.sessions.discharge_efficiency[index])
+        net = 0.0
+        for slot, power in enumerate(session.power_kw):
+            hours = float(problem.sessions.plugged_h[index, slot])
+            net += power * hours if power > 0 else power * hours * lost
+            told = session.energy_kwh[slot + 1] - float(problem.sessions.delivered_kwh[index])
+            if abs(net - told) > TOLERANCE_KWH:
+                yield Violation("energy_balance", session.session_id, slot, told, net)
+        most = float(problem.sessions.most_kwh[index])
+        if net > most + TOLERANCE_KWH:
+            yield Violation("energy_balance", session.session_id, len(session.power_kw), net, most)
+
+
+def _vehicle_content(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    vehicles = problem.sessions
+    for index, session in enumerate(plan.sessions):
+        capacity, floor = float(vehicles.capacity_kwh[index]), float(vehicles.discharge_floor_kwh[index])
+        if capacity <= 0:
+            continue
+        content = float(vehicles.stored_kwh[index])
+        highest = max(capacity, content)
+        knee = float(vehicles.knee_kwh[index])
+        for slot, power in enumerate(session.power_kw):
+            hours = float(vehicles.plugged_h[index, slot])
+            accepted = _mean_acceptance(
+                float(vehicles.knee_kw[index]), knee, highest, content, hours, float(vehicles.charge_efficiency[index])
+            )
+            if power > accepted + TOLERANCE_KW:
+                yield Violation("taper", session.session_id, slot, power, accepted)
+            before = content
+            content += (
+                power * hours * float(vehicles.charge_efficiency[index])
+                if power > 0
+                else (power * hours / float(vehicles.discharge_efficiency[index]))
+            )
+            if isfinite(knee) and content > highest + TOLERANCE_KWH:
+                yield Violation("energy_balance", session.session_id, slot, content, highest)
+            if power < -TOLERANCE_KW and content < min(floor, before) - TOLERANCE_KWH:
+                yield Violation("energy_balance", session.session_id, slot, content, floor)
+
+
+def _mean_acceptance(
+    knee_kw: float, knee_kwh: float, capacity_kwh: float, content_kwh: float, hours: float, efficiency: float
+) -> float:
+    """Mean power over ``hours`` of a vehicle that follows its acceptance line from the start [kW]."""
+    if not isfinite(knee_kwh) or knee_kwh >= capacity_kwh or hours <= 0:
+        return float("inf")
+    fall_per_kwh = knee_kw / (capacity_kwh - knee_kwh)
+    room_kwh = max(0.0, capacity_kwh - content_kwh)
+    taken_kwh = room_kwh * (1.0 - exp(-fall_per_kwh * efficiency * hours))
+    return taken_kwh / (efficiency * hours)
+
+
+def _battery(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    battery = problem.battery
+    if battery is None:
+        if any(abs(power) > TOLERANCE_KW for power in plan.battery_kw):
+            yield Violation("battery", "no battery", 0, max(map(abs, plan.battery_kw)), 0.0)
+        return
+    content = battery.content_kwh
+    lowest, highest = min(battery.min_kwh, content), max(battery.max_kwh, content)
+    for slot, power in enumerate(plan.battery_kw):
+        if power > battery.max_charge_kw + TOLERANCE_KW:
+            yield Violation("battery", "charge", slot, power, battery.max_charge_kw)
+        if -power > battery.max_discharge_kw + TOLERANCE_KW:
+            yield Violation("battery", "discharge", slot, -power, battery.max_discharge_kw)
+        stored = power * battery.charge_efficiency if power > 0 else power / battery.discharge_efficiency
+        content += stored * float(problem.slot_h[slot])
+        if not lowest - TOLERANCE_KWH <= content <= highest + TOLERANCE_KWH:
+            yield Violation("battery", "content", slot, content, lowest if content < lowest else highest)
+
+
+def _balance(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    vehicles = (_net_kw(plan) * problem.sessions.plugged_h / problem.slot_h).sum(axis=0)
+    for slot in range(problem.slot_count):
+        drawn = float(problem.circuits.uncontrolled_kw[0, slot] + vehicles[slot])
+        net = drawn + plan.battery_kw[slot] - plan.pv_kw[slot]
+        told = plan.grid_import_kw[slot] - plan.grid_export_kw[slot]
+        if abs(net - told) > TOLERANCE_KW:
+            yield Violation("site_balance", "grid", slot, told, net)
+        if min(plan.grid_import_kw[slot], plan.grid_export_kw[slot]) > TOLERANCE_KW:
+            yield Violation("no_arbitrage", "grid", slot, min(plan.grid_import_kw[slot], plan.grid_export_kw[slot]), 0)
+        most_pv = float(problem.supply.pv_kw[slot])
+        least_pv = 0.0 if problem.supply.pv_curtailable else most_pv
+        if not least_pv - TOLERANCE_KW <= plan.pv_kw[slot] <= most_pv + TOLERANCE_KW:
+            yield Violation("site_balance", "pv", slot, plan.pv_kw[slot], most_pv)
+
+
+def _chain(problem: ChargingProblem, circuit: int) -> list[int]:
+    """The circuit and all that feed it."""
+    chain = [circuit]
+    while problem.circuits.parent[chain[-1]] >= 0:
+        chain.append(int(problem.circuits.parent[chain[-1]]))
+    return chain
+
+
+def _power_limits(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    circuits, net = problem.circuits, _net_kw(plan)
+    vehicles = np.zeros((circuits.count, problem.slot_count))
+    for index, circuit in enumerate(problem.sessions.circuit.tolist()):
+        for node in _chain(problem, circuit):
+            vehicles[node] += net[index]
+    vehicles[0] += np.array(plan.battery_kw)
+    firm = np.zeros_like(vehicles)
+    firm[0] = problem.supply.pv_firm_share * np.array(plan.pv_kw)
+    for node, slot in np.argwhere(np.isfinite(circuits.limit_kw)).tolist():
+        base = float(circuits.uncontrolled_kw[node, slot] - firm[node, slot])
+        permitted = max(float(circuits.limit_kw[node, slot]), base)
+        if base + vehicles[node, slot] > permitted + TOLERANCE_KW:
+            law = "grid_limit" if node == 0 else "circuit_limit"
+            yield Violation(law, circuits.ids[node], slot, base + float(vehicles[node, slot]), permitted)
+    for node, slot in np.argwhere(np.isfinite(circuits.controllable_limit_kw)).tolist():
+        permitted = float(circuits.controllable_limit_kw[node, slot])
+        if vehicles[node, slot] > permitted + TOLERANCE_KW:
+            yield Violation("grid_limit", f"{circuits.ids[node]} controllable", slot, vehicles[node, slot], permitted)
+    yield from _feed_limits(problem, plan, vehicles)
+
+
+def _feed_limits(problem: ChargingProblem, plan: Plan, vehicles: FloatArray) -> Iterator[Violation]:
+    circuits = problem.circuits
+    for node, slot in np.argwhere(np.isfinite(circuits.feed_limit_kw)).tolist():
+        fixed_pv = float(problem.supply.pv_kw[slot]) if node == 0 and not problem.supply.pv_curtailable else 0.0
+        base = fixed_pv - float(circuits.uncontrolled_kw[node, slot])
+        permitted = max(float(circuits.feed_limit_kw[node, slot]), base)
+        if node == 0:
+            out = plan.grid_export_kw[slot] - plan.grid_import_kw[slot]
+        else:
+            out = -float(circuits.uncontrolled_kw[node, slot] + vehicles[node, slot])
+        if out > permitted + TOLERANCE_KW:
+            yield Violation("grid_limit", f"{circuits.ids[node]} export", slot, out, permitted)
+
+
+def _current_limits(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    limited = np.isfinite(problem.circuits.limit_a) | np.isfinite(problem.circuits.imbalance_limit_a)
+    net = _net_kw(plan)
+    for node in np.flatnonzero(limited).tolist():
+        members = [
+            index for index, circuit in enumerate(problem.sessions.circuit.tolist()) if node in _chain(problem, circuit)
+        ]
+        for slot in range(problem.slot_count):
+            currents = _node_currents(problem, plan, net, (node, slot), members)
+            yield from _check_currents(problem, node, slot, currents)
+
+
+def _node_currents(
+    problem: ChargingProblem, plan: Plan, net: FloatArray, place: tuple[int, int], members: list[int]
+) -> list[tuple[float, float, float]]:
+    """Of each phase: magnitude of the current, sum of magnitudes with signs, and that without any plan [A]."""
+    node, slot = place
+    site_a = 0.0
+    relief_a = 0.0
+    if node == 0:
+        site_a = plan.battery_kw[slot] * 1000.0 / (3.0 * problem.supply.phase_voltage_v)
+        relief_a = problem.supply.pv_firm_share * plan.pv_kw[slot] * 1000.0 / (3.0 * problem.supply.phase_voltage_v)
+    currents = []
+    for phase in range(3):
+        base = float(problem.circuits.uncontrolled_a[node, phase, slot])
+        along, across = base - relief_a + site_a, 0.0
+        plain = base
+        for index in members:
+            mode = _mode_of(problem, plan, index, slot)
+            if not problem.modes.on_phase[mode, phase]:
+                continue
+            amps = float(net[index, slot] * problem.modes.amps_per_kw[mode])
+            plain += amps
+            if problem.modes.line_to_line[mode]:
+                leads = bool(problem.modes.on_phase[mode, (phase + 1) % 3])
+                along += amps * sqrt(3.0) / 2.0
+                across += amps * (0.5 if leads else -0.5)
+            else:
+                along += amps
+        currents.append((sqrt(along**2 + across**2), plain, base - relief_a))
+    return currents
+
+
+def _check_currents(
+    problem: ChargingProblem, node: int, slot: int, currents: list[tuple[float, float, float]]
+) -> Iterator[Violation]:
+    circuits, name = problem.circuits, problem.circuits.ids[node]
+    for phase, (magnitude, plain, base) in enumerate(currents):
+        permitted = max(float(circuits.limit_a[node]), abs(base))
+        if magnitude > permitted + TOLERANCE_A:
+            yield Violation("circuit_limit", f"{name} L{phase + 1}", slot, magnitude, permitted)
+        following = (phase + 1) % 3
+        gap = abs(plain - currents[following][1])
+        uncontrolled = circuits.uncontrolled_a[node, :, slot]
+        allowed = max(
+            float(circuits.imbalance_limit_a[node]), abs(float(uncontrolled[phase] - uncontrolled[following]))
+        )
+        if gap > allowed + TOLERANCE_A:
+            yield Violation("phase_imbalance", f"{name} L{phase + 1}-L{following + 1}", slot, gap, allowed)
