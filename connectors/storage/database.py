@@ -1,9 +1,10 @@
-"""Opening a database: its URL, its engines, its schema, and a copy of it."""
+"""Opening a database: its URL, the lanes to it, its schema, and a copy of it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.util import CommandError
-from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from connectors.storage.lanes import AsyncLane, Lane, ThreadLane
 from optimizer.errors import InvalidConfiguration, InvalidInput, StorageFailed
 
 FIELD = "database_url"
@@ -33,9 +35,11 @@ COMMAND_LIMIT_S = 60.0
 _WRITER_LOCK = 0x0C4A76E5
 """Key of PostgreSQL's advisory lock that makes writers of several processes take turns."""
 
+_ONE_MIGRATION = threading.Lock()
+"""Alembic keeps its context in modules, so one process migrates one database at a time."""
+
 # Written and synced to the disk before a commit returns: with NORMAL, commits of the last moments before a power cut
-# would be lost. As many writes share one commit, FULL costs little: 3,900 against 4,150 small writes a second
-# in groups of 100, 1,160 against 1,500 one by one.
+# would be lost. As many writes share one commit, FULL costs little.
 _SQLITE_WRITER = ("journal_mode = WAL", "synchronous = FULL", "cache_size = -16000", "journal_size_limit = 67108864")
 
 
@@ -64,26 +68,18 @@ def database_url(text: str) -> URL:
             raise InvalidConfiguration(FIELD, str(url), fix)
 
 
-def writing_engine(url: URL) -> AsyncEngine:
-    """An engine of one connection whose transactions take turns with all other writers of the database."""
+def writing_lane(url: URL) -> Lane:
+    """A lane of one connection whose transactions take turns with all other writers of the database."""
     if is_sqlite(url):
-        return _sqlite_engine(url, ("foreign_keys = ON", *_SQLITE_WRITER), "BEGIN IMMEDIATE", connections=1)
+        return ThreadLane(sqlite_engine(url, ("foreign_keys = ON", *_SQLITE_WRITER), "BEGIN IMMEDIATE"), 1)
+    return AsyncLane(_postgresql_writer(url))
+
+
+def reading_lane(url: URL) -> Lane:
+    """A lane that cannot write, and whose transactions each see one consistent state."""
+    if is_sqlite(url):
+        return ThreadLane(sqlite_engine(url, ("query_only = ON",), "BEGIN"), READING_CONNECTIONS)
     engine = create_async_engine(
-        url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=_postgresql_arguments()
-    )
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def take_turns(connection: Connection) -> None:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
-
-    return engine
-
-
-def reading_engine(url: URL) -> AsyncEngine:
-    """An engine that cannot write, and whose transactions each see one consistent state."""
-    if is_sqlite(url):
-        return _sqlite_engine(url, ("query_only = ON",), "BEGIN", connections=READING_CONNECTIONS)
-    return create_async_engine(
         url,
         pool_size=READING_CONNECTIONS,
         max_overflow=0,
@@ -92,6 +88,27 @@ def reading_engine(url: URL) -> AsyncEngine:
         execution_options={"postgresql_readonly": True},
         connect_args=_postgresql_arguments(),
     )
+    return AsyncLane(engine)
+
+
+def sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str) -> Engine:
+    """An engine for SQLite that begins its transactions itself, with the statement ``begin``."""
+    # isolation_level None keeps the driver from beginning transactions behind our back.
+    arguments = {"isolation_level": None, "timeout": BUSY_LIMIT_S, "check_same_thread": False}
+    engine = create_engine(url, poolclass=QueuePool, pool_size=READING_CONNECTIONS, connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
 
 
 async def upgrade(url: URL) -> None:
@@ -101,20 +118,22 @@ async def upgrade(url: URL) -> None:
         InvalidConfiguration: The database cannot be opened, or is newer than this program.
         StorageFailed: The migration did not succeed; the database is as it was before.
     """
-    # Foreign keys are off, because SQLite changes a table by making it anew; they are checked at the end.
-    engine = (
-        _sqlite_engine(url, _SQLITE_WRITER, "BEGIN IMMEDIATE", connections=0) if is_sqlite(url) else writing_engine(url)
-    )
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
+        await asyncio.to_thread(_upgrade_alone, url)
     except CommandError as error:
         fix = "was made by a newer version: install that version, or set back a backup"
         raise InvalidConfiguration(FIELD, str(url), f"{fix} ({error})") from error
     except (SQLAlchemyError, OSError) as error:
         raise InvalidConfiguration(FIELD, str(url), f"cannot be opened: {error}") from error
-    finally:
-        await engine.dispose()
+
+
+def migrate(connection: Connection) -> bool:
+    """Bring the schema behind ``connection`` to the newest version; whether that changed it."""
+    config = migration_config()
+    config.attributes["connection"] = connection
+    before = MigrationContext.configure(connection).get_current_revision()
+    command.upgrade(config, "head")
+    return MigrationContext.configure(connection).get_current_revision() != before
 
 
 def migration_config() -> Config:
@@ -124,7 +143,7 @@ def migration_config() -> Config:
     return config
 
 
-async def back_up(url: URL, target: Path) -> None:
+def back_up(url: URL, target: Path) -> None:
     """Copy a SQLite database that is in use to the new file ``target``; the copy is one consistent state.
 
     To go back to it, stop the service, put the copy in the place of the database, remove the ``-wal`` and ``-shm``
@@ -136,21 +155,21 @@ async def back_up(url: URL, target: Path) -> None:
     """
     if not is_sqlite(url):
         raise InvalidInput(FIELD, str(url), "back up PostgreSQL with pg_dump")
-    if not await asyncio.to_thread(target.parent.is_dir):
+    if not target.parent.is_dir():
         raise InvalidInput("target", str(target), f"make the folder {target.parent} first")
-    if await asyncio.to_thread(target.exists):
+    if target.exists():
         raise InvalidInput("target", str(target), "name a file that does not exist yet")
     unfinished = target.with_name(target.name + ".part")
-    engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     try:
-        await asyncio.to_thread(unfinished.unlink, missing_ok=True)
-        async with engine.connect() as connection:
-            await connection.exec_driver_sql("VACUUM INTO ?", (str(unfinished),))
-        await asyncio.to_thread(_put_on_disk, unfinished, target)
+        unfinished.unlink(missing_ok=True)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM INTO ?", (str(unfinished),))
+        _put_on_disk(unfinished, target)
     except (SQLAlchemyError, OSError) as error:
         raise StorageFailed(f"the backup {target} could not be written: {error}") from error
     finally:
-        await engine.dispose()
+        engine.dispose()
 
 
 def is_sqlite(url: URL) -> bool:
@@ -165,28 +184,17 @@ def _sqlite_url(url: URL) -> URL:
     folder = Path(path).parent
     if not folder.is_dir():
         raise InvalidConfiguration(FIELD, str(url), f"make the folder {folder} first")
-    return url.set(drivername="sqlite+aiosqlite")
+    return url.set(drivername="sqlite+pysqlite")
 
 
-def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, *, connections: int) -> AsyncEngine:
-    """An engine for SQLite that begins its transactions itself; with 0 ``connections`` it keeps none open."""
-    # isolation_level None keeps the driver from beginning transactions behind our back.
-    arguments = {"isolation_level": None, "timeout": BUSY_LIMIT_S}
-    if connections:
-        engine = create_async_engine(url, pool_size=connections, max_overflow=0, connect_args=arguments)
-    else:
-        engine = create_async_engine(url, poolclass=NullPool, connect_args=arguments)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def set_pragmas(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+def _postgresql_writer(url: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=_postgresql_arguments()
+    )
 
     @event.listens_for(engine.sync_engine, "begin")
-    def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+    def take_turns(connection: Connection) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
     return engine
 
@@ -196,16 +204,34 @@ def _postgresql_arguments() -> dict[str, object]:
     return {"server_settings": settings, "command_timeout": COMMAND_LIMIT_S}
 
 
-def _upgrade(connection: Connection) -> None:
-    config = migration_config()
-    config.attributes["connection"] = connection
-    before = MigrationContext.configure(connection).get_current_revision()
-    command.upgrade(config, "head")
-    after = MigrationContext.configure(connection).get_current_revision()
-    if connection.dialect.name == "sqlite" and before != after:
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-        if broken:
-            raise StorageFailed(f"after the migration to {after}, rows refer to others that are missing: {broken[:5]}")
+def _upgrade_alone(url: URL) -> None:
+    with _ONE_MIGRATION:
+        if is_sqlite(url):
+            _upgrade_sqlite(url)
+        else:
+            asyncio.run(_upgrade_postgresql(url))
+
+
+def _upgrade_sqlite(url: URL) -> None:
+    # Foreign keys are off, because SQLite changes a table by making it anew; they are checked at the end.
+    engine = sqlite_engine(url, _SQLITE_WRITER, "BEGIN IMMEDIATE")
+    try:
+        with engine.begin() as connection:
+            changed = migrate(connection)
+            broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all() if changed else []
+            if broken:
+                raise StorageFailed(f"after the migration, rows refer to others that are missing: {broken[:5]}")
+    finally:
+        engine.dispose()
+
+
+async def _upgrade_postgresql(url: URL) -> None:
+    engine = _postgresql_writer(url)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
 
 
 def _put_on_disk(unfinished: Path, target: Path) -> None:

@@ -55,14 +55,14 @@ def upsert(
 
 
 def fetched(connection: Connection, query: Executable, convert: Callable[[Row[Any]], Value]) -> tuple[Value, ...]:
-    """All rows of ``query``, converted, with a breath for other tasks now and then.
+    """All rows of ``query``, converted, with a breath for other tasks now and then where this is the event loop.
 
     A month of samples is millions of rows; the guard must not wait for them.
     """
     values: list[Value] = []
     for part in connection.execute(query).partitions(ROWS_BETWEEN_BREATHS):
         values.extend(convert(row) for row in part)
-        if len(part) == ROWS_BETWEEN_BREATHS:
+        if connection.dialect.is_async and len(part) == ROWS_BETWEEN_BREATHS:
             await_only(asyncio.sleep(0))
     return tuple(values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -14,7 +15,7 @@ from sqlalchemy import URL
 from connectors.clock import SystemClock
 from connectors.storage.audit_log import AuditLog
 from connectors.storage.connector_store import DatabaseConnectorStore
-from connectors.storage.database import back_up, database_url, reading_engine, upgrade, writing_engine
+from connectors.storage.database import back_up, database_url, reading_lane, upgrade, writing_lane
 from connectors.storage.grid_event_store import DatabaseGridEventStore
 from connectors.storage.meter_store import DatabaseMeterStore
 from connectors.storage.plan_store import DatabasePlanStore
@@ -44,8 +45,8 @@ class DatabaseStores:
 
     def __init__(self, url: URL, topology: Topology, kept_plans: int) -> None:
         self._url = url
-        self._writer = writing_engine(url)
-        self._reader = reading_engine(url)
+        self._writer = writing_lane(url)
+        self._reader = reading_lane(url)
         self._transactions = Transactions(self._writer, self._reader)
         self.sessions = DatabaseSessionStore(self._transactions)
         self.meters = DatabaseMeterStore(self._transactions, topology)
@@ -74,13 +75,13 @@ class DatabaseStores:
             InvalidInput: ``target`` exists, or the database is not SQLite's.
             StorageFailed: The copy could not be written.
         """
-        await back_up(self._url, target)
+        await asyncio.to_thread(back_up, self._url, target)
 
     async def close(self) -> None:
         """Commit what waits, then let go of the database."""
         await self._transactions.close()
-        await self._reader.dispose()
-        await self._writer.dispose()
+        await self._reader.close()
+        await self._writer.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
     caller A ── write ─┐
     caller B ── write ─┼─> queue ─> writer: BEGIN  A B C  COMMIT ─> answers to A, B, C
     caller C ── write ─┘
-    caller D ── together ─> queue ─> writer: BEGIN  D's calls, each in a savepoint  COMMIT ─> D goes on
+    caller D ── together ─> queue ─> writer: BEGIN  D's calls, each write in a savepoint  COMMIT ─> D goes on
 
 While one commit is on its way to the disk, the next writes gather in the queue: the busier the service, the more writes
 share a commit, and none waits for a timer. A caller goes on only when the commit that holds its write has returned.
@@ -14,21 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
-from optimizer.errors import StorageFailed
-
-Answer = TypeVar("Answer")
-Work = Callable[[Connection], Answer]
+from connectors.storage.lanes import Answer, Lane, Runner, Work
+from optimizer.errors import ChargeHorizonError, StorageFailed
 
 LARGEST_GROUP = 200
 """Writes in one commit, so that the first of them does not wait for ever for the last."""
@@ -48,6 +45,7 @@ class _Call:
 
     work: Work[Any]
     answer: asyncio.Future[Any]
+    only_reads: bool = False
 
     def settle(self, outcome: object) -> None:
         """Give the caller the answer, or raise the exception there; a caller that has gone gets nothing."""
@@ -72,8 +70,8 @@ class _Block:
 class _RolledBack(Exception):
     """Leaves a transaction without committing it."""
 
-    def __init__(self, reason: BaseException | None = None) -> None:
-        self.reason = reason
+    def __init__(self, failure: StorageFailed | None = None) -> None:
+        self.failure = failure
         super().__init__()
 
 
@@ -84,12 +82,12 @@ class Transactions:
     write of its group fails, it is rolled back and run again.
 
     Args:
-        writer: Engine of the one writing connection.
-        reader: Engine of the reading connections.
+        writer: Leads to the one writing connection.
+        reader: Leads to the reading connections.
         idle_limit_s: How long a block of `together` may hold the writer without a call [s].
     """
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, idle_limit_s: float = IDLE_LIMIT_S) -> None:
+    def __init__(self, writer: Lane, reader: Lane, *, idle_limit_s: float = IDLE_LIMIT_S) -> None:
         self._writer = writer
         self._reader = reader
         self._idle_limit_s = idle_limit_s
@@ -121,13 +119,12 @@ class Transactions:
         """
         block = self._own_block()
         if block is not None:
-            return await self._ask_in(block, work)
+            return await self._ask_in(block, work, only_reads=True)
         self._check_open()
         try:
-            async with self._reader.connect() as connection:
-                return await connection.run_sync(work)
+            return await self._reader.run(work)
         except (SQLAlchemyError, OSError) as error:
-            raise _failed(error) from error
+            raise _translated(error) from error
 
     @asynccontextmanager
     async def together(self) -> AsyncIterator[None]:
@@ -177,10 +174,10 @@ class Transactions:
         self._waiting.append(item)
         self._arrived.set()
 
-    async def _ask_in(self, block: _Block, work: Work[Answer]) -> Answer:
+    async def _ask_in(self, block: _Block, work: Work[Answer], *, only_reads: bool = False) -> Answer:
         if block.failure is not None:
             raise block.failure
-        call = _Call(work, asyncio.get_running_loop().create_future())
+        call = _Call(work, asyncio.get_running_loop().create_future(), only_reads)
         block.calls.put_nowait(call)
         answer: Answer = await call.answer
         return answer
@@ -223,14 +220,11 @@ class Transactions:
 
     async def _outcomes(self, calls: Sequence[_Call]) -> Sequence[object]:
         """What ``calls`` gave, committed in one transaction; where one fails, the group is halved until it is alone."""
-        try:
-            async with self._writer.begin() as connection:
-                return await _run_all(connection, calls)
-        except _RolledBack as rolled_back:
-            if len(calls) == 1 or _is_of_the_database(rolled_back.reason):
-                return [rolled_back.reason] * len(calls)
-        except (SQLAlchemyError, OSError) as error:
-            return [error] * len(calls)
+        outcomes = await _outcome(self._writer.run(lambda connection: [call.work(connection) for call in calls]))
+        if not isinstance(outcomes, BaseException):
+            return outcomes
+        if len(calls) == 1 or _is_of_the_database(outcomes):
+            return [outcomes] * len(calls)
         middle = len(calls) // 2
         return [*await self._outcomes(calls[:middle]), *await self._outcomes(calls[middle:])]
 
@@ -239,18 +233,18 @@ class Transactions:
         if block.opened.cancelled():
             return
         try:
-            async with self._writer.begin() as connection:
+            async with self._writer.transaction() as run:
                 if not block.opened.done():
                     block.opened.set_result(None)
-                await self._serve_calls(connection, block)
+                await self._serve_calls(run, block)
         except _RolledBack as rolled_back:
-            block.failure = None if rolled_back.reason is None else _failed(rolled_back.reason)
+            block.failure = rolled_back.failure
         except (SQLAlchemyError, OSError) as error:
             block.failure = _failed(error)
         finally:
             _end_block(block)
 
-    async def _serve_calls(self, connection: AsyncConnection, block: _Block) -> None:
+    async def _serve_calls(self, run: Runner, block: _Block) -> None:
         while True:
             try:
                 async with asyncio.timeout(self._idle_limit_s):
@@ -262,22 +256,15 @@ class Transactions:
                 return
             if isinstance(call, _End):
                 raise _RolledBack
-            outcome = await _outcome(connection, partial(_in_savepoint, work=call.work))
+            outcome = await _outcome(run(call.work if call.only_reads else partial(_in_savepoint, work=call.work)))
             call.settle(outcome)
             if isinstance(outcome, BaseException) and _is_of_the_database(outcome):
-                raise _RolledBack(outcome)
+                raise _RolledBack(_failed(outcome))
 
 
-async def _run_all(connection: AsyncConnection, calls: Sequence[_Call]) -> Sequence[object]:
-    outcome = await _outcome(connection, lambda plain: [call.work(plain) for call in calls])
-    if isinstance(outcome, BaseException):
-        raise _RolledBack(outcome)
-    return outcome
-
-
-async def _outcome(connection: AsyncConnection, work: Work[Answer]) -> Answer | BaseException:
-    """What ``work`` returned or raised; what it raises is its caller's affair, not the writer's."""
-    (outcome,) = await asyncio.gather(connection.run_sync(work), return_exceptions=True)
+async def _outcome(running: Awaitable[Answer]) -> Answer | BaseException:
+    """What was returned or raised; what a piece of work raises is its caller's affair, not the writer's."""
+    (outcome,) = await asyncio.gather(running, return_exceptions=True)
     return outcome
 
 
@@ -286,12 +273,15 @@ def _in_savepoint(connection: Connection, work: Work[Answer]) -> Answer:
         return work(connection)
 
 
-def _is_of_the_database(error: BaseException | None) -> bool:
+def _is_of_the_database(error: BaseException) -> bool:
     """Whether the connection itself is in doubt, so that nothing of its transaction may be counted on."""
     return isinstance(error, DBAPIError | OSError) and not isinstance(error, IntegrityError | DataError)
 
 
 def _translated(error: BaseException) -> BaseException:
+    """The error as a caller knows it: what a column type of ours refuses comes wrapped by SQLAlchemy."""
+    if isinstance(error, StatementError) and isinstance(error.orig, ChargeHorizonError):
+        return error.orig
     return _failed(error) if isinstance(error, SQLAlchemyError | OSError) else error
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Double, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from connectors.storage import AuditEntry, open_stores
-from connectors.storage.database import database_url, migration_config, upgrade, writing_engine
+from connectors.storage.database import database_url, migration_config, upgrade, writing_lane
 from connectors.storage.tables import METADATA, UtcInstant
 from optimizer.domain.cost import EnergyCostRecord, RecordStatus
 from optimizer.domain.ids import RecordId, SessionId, SiteId, TariffId
@@ -23,12 +23,11 @@ DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 async def run_on(url: str, work: Callable[[Connection], object]) -> object:
-    engine = writing_engine(database_url(url))
+    lane = writing_lane(database_url(url))
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
+        return await lane.run(work)
     finally:
-        await engine.dispose()
+        await lane.close()
 
 
 def alembic(action: str, *arguments: str) -> Callable[[Connection], None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from connectors.storage import DatabaseStores, open_stores
-from connectors.storage.database import database_url, writing_engine
+from connectors.storage.database import database_url, writing_lane
 from optimizer.domain.ids import SessionId, StationId, TransactionId
 from optimizer.domain.site import Site
 from optimizer.errors import NotFound
@@ -69,13 +69,14 @@ async def test_no_block_is_stored_by_half(url: str, depot: Site) -> None:
 
 async def test_a_commit_waits_for_the_disk(url: str) -> None:
     async with await open_stores(url):
-        engine = writing_engine(database_url(url))
-        async with engine.connect() as connection:
-            settings = {
-                name: (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
+        lane = writing_lane(database_url(url))
+        settings = await lane.run(
+            lambda connection: {
+                name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             }
-        await engine.dispose()
+        )
+        await lane.close()
     full = 2
     assert settings == {"journal_mode": "wal", "synchronous": full, "foreign_keys": 1, "busy_timeout": 10_000}
 

@@ -25,8 +25,8 @@ class TestUrls:
     @pytest.mark.parametrize(
         ("url", "driver"),
         [
-            ("sqlite:////tmp/service.sqlite", "sqlite+aiosqlite"),
-            ("sqlite+aiosqlite:///service.sqlite", "sqlite+aiosqlite"),
+            ("sqlite:////tmp/service.sqlite", "sqlite+pysqlite"),
+            ("sqlite+aiosqlite:///service.sqlite", "sqlite+pysqlite"),
             ("postgresql://user:secret@host/name", "postgresql+asyncpg"),
             ("postgresql+asyncpg://host/name", "postgresql+asyncpg"),
         ],

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 
 import pytest
-from sqlalchemy import Connection, event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, Engine, bindparam, event, text
 
-from connectors.storage.database import database_url, reading_engine, writing_engine
+from connectors.storage.database import database_url, reading_lane, sqlite_engine
+from connectors.storage.lanes import ThreadLane
+from connectors.storage.tables import UtcInstant
 from connectors.storage.transactions import LARGEST_GROUP, Transactions
-from optimizer.errors import Conflict, NotFound, StorageFailed
+from optimizer.errors import Conflict, InvalidInput, NotFound, StorageFailed
 
 
 class Bench:
     """Transactions on a table ``word``, with a count of their commits."""
 
-    def __init__(self, writer: AsyncEngine, transactions: Transactions) -> None:
+    def __init__(self, writer: Engine, transactions: Transactions) -> None:
         self.transactions = transactions
         self.commits = 0
-        event.listen(writer.sync_engine, "commit", self._count)
+        event.listen(writer, "commit", self._count)
 
     def _count(self, _connection: Connection) -> None:
         self.commits += 1
@@ -55,16 +57,17 @@ def insert_then(word: str, error: Exception) -> Callable[[Connection], None]:
 @asynccontextmanager
 async def bench_of(url: str, idle_limit_s: float) -> AsyncIterator[Bench]:
     resolved = database_url(url)
-    writer, reader = writing_engine(resolved), reading_engine(resolved)
-    async with writer.begin() as connection:
-        await connection.execute(text("CREATE TABLE word (word TEXT UNIQUE)"))
+    engine = sqlite_engine(resolved, ("journal_mode = WAL", "foreign_keys = ON"), "BEGIN IMMEDIATE")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE word (word TEXT UNIQUE)"))
+    writer, reader = ThreadLane(engine, 1), reading_lane(resolved)
     transactions = Transactions(writer, reader, idle_limit_s=idle_limit_s)
     try:
-        yield Bench(writer, transactions)
+        yield Bench(engine, transactions)
     finally:
         await transactions.close()
-        await reader.dispose()
-        await writer.dispose()
+        await reader.close()
+        await writer.close()
 
 
 @pytest.fixture
@@ -129,15 +132,27 @@ class TestGroupCommit:
         await bench.write("c")
         assert await bench.words() == ["c"]
 
-    async def test_a_commit_that_fails_fails_all_of_its_group(self, bench: Bench) -> None:
+    async def test_what_a_column_refuses_is_told_to_its_writer_alone_in_its_own_words(self, bench: Bench) -> None:
+        statement = text("INSERT INTO word VALUES (:at)").bindparams(bindparam("at", type_=UtcInstant()))
+
+        def write_instant(connection: Connection) -> None:
+            connection.execute(statement, {"at": datetime(2026, 3, 1)})  # noqa: DTZ001 - naive on purpose
+
+        answers = await asyncio.gather(
+            bench.write("a"), bench.transactions.write(write_instant), bench.write("b"), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [type(None), InvalidInput, type(None)]
+        assert await bench.words() == ["a", "b"]
+
+    async def test_a_commit_that_fails_costs_those_who_made_it_fail(self, bench: Bench) -> None:
         def break_commit(connection: Connection) -> None:
             connection.execute(text("PRAGMA defer_foreign_keys = ON"))
             connection.execute(text("CREATE TABLE child (word TEXT REFERENCES word (word))"))
             connection.execute(text("INSERT INTO child VALUES ('nobody')"))
 
         answers = await asyncio.gather(bench.write("a"), bench.transactions.write(break_commit), return_exceptions=True)
-        assert [type(answer) for answer in answers] == [StorageFailed] * 2
-        assert await bench.words() == []
+        assert [type(answer) for answer in answers] == [type(None), StorageFailed]
+        assert await bench.words() == ["a"]
 
     async def test_a_caller_that_is_cancelled_breaks_nobody_elses_write(self, bench: Bench) -> None:
         callers = [asyncio.create_task(bench.write(f"w{number}")) for number in range(10)]
