@@ -122,15 +122,16 @@ def _problem(kind: int, action: str, payload: Mapping[str, object], version: str
         validator = get_validator(kind, action, version, parse_float=Decimal if exact else float)
     except OSError as error:
         raise CallRefused("NotImplemented", f"{action} is not an action of OCPP {version}") from error
-    problem = best_match(validator.iter_errors(payload if exact else _with_floats(payload)))
+    problem = best_match(validator.iter_errors(_with_numbers(payload, Decimal if exact else float)))
     return "" if problem is None else f"{problem.json_path}: {problem.message}"
 
 
-def _with_floats(value: object) -> object:
-    if isinstance(value, Decimal):
-        return float(value)
+def _with_numbers(value: object, kind: type[Decimal] | type[float]) -> object:
+    """``value`` with every fraction in it as a decimal or as a binary one, as the schema reads its own."""
+    if isinstance(value, Decimal | float):
+        return kind(str(value))
     if isinstance(value, Mapping):
-        return {key: _with_floats(inner) for key, inner in value.items()}
+        return {key: _with_numbers(inner, kind) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_with_floats(inner) for inner in value]
+        return [_with_numbers(inner, kind) for inner in value]
     return value

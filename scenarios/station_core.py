@@ -29,9 +29,9 @@ from scenarios.profiles import (
     install,
     without_transaction,
 )
-from scenarios.station_dialect import Dialect, Message
+from scenarios.station_dialect import ALL_MEASURANDS, Dialect, Message, Sampled, sampled_values
 from scenarios.station_settings import Misbehaviour, StationSettings
-from scenarios.station_state import EvseState, HeldReservation, StationWatchers, Transaction, Visit
+from scenarios.station_state import EvseReading, EvseState, HeldReservation, StationWatchers, Transaction, Visit
 from scenarios.vehicle_model import VehicleModel, WakeBehaviour
 from scenarios.virtual_evse import VirtualEvse
 
@@ -69,6 +69,10 @@ class StationCore:
         self.reading_interval_s = settings.reading_interval_s
         self.sample_interval_s = settings.sample_interval_s
         self.heartbeat_interval_s = 300
+        self.measurands: dict[str, tuple[str, ...]] = {
+            "Sample.Clock": ALL_MEASURANDS,
+            "Sample.Periodic": ALL_MEASURANDS,
+        }
         self.is_online = False
         self.is_booted = False
         self.reset_wanted = False
@@ -121,6 +125,7 @@ class StationCore:
             self._now = max(self._now, at)
             self._settle(at)
             act(at)
+            self._note_states(at)
         self._now = max(self._now, now)
         self._settle(self._now)
         self._note_states(self._now)
@@ -133,21 +138,24 @@ class StationCore:
         return min(self._all_due(), key=lambda due: due[0])
 
     def _all_due(self) -> Iterator[tuple[datetime, Callable[[datetime], None]]]:
-        yield self._last_told_at + timedelta(seconds=self.heartbeat_interval_s), self._heartbeat
-        if self.reading_interval_s:
-            yield self._next_reading_at, self._read_all
-        if self._boot_again_at is not None:
-            yield self._boot_again_at, self._boot_again
+        """What is due next of each kind; of two at the same instant the one given first goes first."""
         for state in self.evses.values():
-            change = state.physics.next_change()
-            if change is not None:
-                yield change, self._note_states
+            # A car that leaves draws no more; that is not to be told as a pause before it is told that it left.
             if state.visit is not None and state.physics.departs_at is not None:
                 yield state.physics.departs_at, partial(self._unplug, state)
+        for state in self.evses.values():
             if state.reservation is not None:
                 yield state.reservation.expires_at, partial(self._expire, state)
             if state.transaction is not None and state.transaction.next_sample_at is not None:
                 yield state.transaction.next_sample_at, partial(self._sample, state)
+            change = state.physics.next_change()
+            if change is not None:
+                yield change, _look
+        if self.reading_interval_s:
+            yield self._next_reading_at, self._read_all
+        if self._boot_again_at is not None:
+            yield self._boot_again_at, self._boot_again
+        yield self._last_told_at + timedelta(seconds=self.heartbeat_interval_s), self._heartbeat
 
     def _settle(self, at: datetime) -> None:
         for state in self.evses.values():
@@ -169,6 +177,19 @@ class StationCore:
             if state.transaction is not None:
                 state.transaction.next_sample_at = now + timedelta(seconds=seconds) if seconds else None
 
+    def told_values(self, state: EvseState, reading: EvseReading, context: str) -> Iterator[Sampled]:
+        """What is told of a reading: the measurands that the central system chose."""
+        wanted = self.measurands.get(context, ALL_MEASURANDS)
+        return (value for value in sampled_values(self.settings, state, reading) if value.measurand in wanted)
+
+    def set_measurands(self, context: str, names: str) -> bool:
+        """Choose what is told in readings of a kind; returns whether all of it is known."""
+        wanted = tuple(name.strip() for name in names.split(",") if name.strip())
+        if not set(wanted) <= set(ALL_MEASURANDS):
+            return False
+        self.measurands[context] = wanted
+        return True
+
     def set_heartbeat_interval(self, seconds: int, _now: datetime) -> None:
         """Change the interval of heartbeats [s]."""
         self.heartbeat_interval_s = max(1, seconds)
@@ -186,6 +207,7 @@ class StationCore:
         self, evse_number: int, vehicle: VehicleModel, token_id: TokenId, at: datetime, departs_at: datetime | None
     ) -> Visit:
         """A car is plugged in and its driver presents a token; nobody is told ``departs_at`` before it comes."""
+        self.advance(at)
         state = self.evses[evse_number]
         if state.visit is not None:
             self._unplug(state, at)
@@ -256,6 +278,7 @@ class StationCore:
             self.set_profile(state.number, profile, at)
         state.physics.switch(on=True, at=at)
         self._relimit(at)
+        self._note_states(at)
 
     def _start_answered(self, state: EvseState, begun: Transaction, payload: Payload) -> None:
         answer = self.dialect.read_start(payload)
@@ -509,9 +532,8 @@ class StationCore:
             if past > going.started_at:
                 self._tell(self.dialect.meter_values(state, going, state.reading_at(past), context), durable=True)
 
-    def _expire(self, state: EvseState, at: datetime) -> None:
+    def _expire(self, state: EvseState, _at: datetime) -> None:
         state.reservation = None
-        self._note_states(at)
 
 
 def _rules(settings: StationSettings) -> ProfileRules:
@@ -521,6 +543,10 @@ def _rules(settings: StationSettings) -> ProfileRules:
     if settings.has(Misbehaviour.REJECTS_ZERO):
         rules = replace(rules, takes_zero=False)
     return rules
+
+
+def _look(_at: datetime) -> None:
+    """Nothing to do but to note what changed."""
 
 
 def _forget_report(state: EvseState, error: str) -> None:

@@ -27,6 +27,9 @@ from scenarios.station_state import EvseReading, EvseState, Transaction
 Message = tuple[str, Callable[[], Payload]]
 """An action, and what writes its payload when it is sent."""
 
+ALL_MEASURANDS = ("Energy.Active.Import.Register", "Power.Active.Import", "Current.Import", "Voltage", "SoC")
+"""What a station can tell."""
+
 PURPOSES = {
     "ChargePointMaxProfile": ProfilePurpose.STATION_MAX,
     "ChargingStationMaxProfile": ProfilePurpose.STATION_MAX,
@@ -157,7 +160,7 @@ class Sampled:
 
 
 def sampled_values(settings: StationSettings, state: EvseState, reading: EvseReading) -> Iterator[Sampled]:
-    """What a station tells of a reading."""
+    """All that a station can tell of a reading."""
     register_wh = (reading.register_kwh * 1000).quantize(Decimal(1))
     shown = reading.register_kwh if settings.has(Misbehaviour.KWH_AS_WH) else register_wh
     yield Sampled("Energy.Active.Import.Register", shown, "Wh")

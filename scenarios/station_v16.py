@@ -21,7 +21,6 @@ from scenarios.station_dialect import (
     StationTime,
     composite_periods,
     profile_of,
-    sampled_values,
 )
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
@@ -118,7 +117,7 @@ class V16:
 
     def meter_values(self, state: EvseState, going: Transaction | None, reading: EvseReading, context: str) -> Message:
         """MeterValues; the transaction's id is put in when the message leaves, for it may come late."""
-        values = [_sampled(value, context) for value in sampled_values(self._settings, state, reading)]
+        values = [_sampled(value, context) for value in self._core.told_values(state, reading, context)]
         entry = {"timestamp": self._time.stamp(reading.at), "sampledValue": values}
 
         def write() -> Payload:

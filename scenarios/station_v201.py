@@ -21,7 +21,6 @@ from scenarios.station_dialect import (
     StationTime,
     composite_periods,
     profile_of,
-    sampled_values,
 )
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
@@ -183,7 +182,7 @@ class V201:
         }
 
     def _meter_value(self, state: EvseState, reading: EvseReading, context: str) -> dict[str, object]:
-        values = [_sampled(value, context) for value in sampled_values(self._settings, state, reading)]
+        values = [_sampled(value, context) for value in self._core.told_values(state, reading, context)]
         return {"timestamp": self._time.stamp(reading.at), "sampledValue": values}
 
     # ------------------------------------------------------------------ hears answers

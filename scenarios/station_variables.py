@@ -10,7 +10,6 @@ from optimizer.domain.site import Evse
 from scenarios.station_core import StationCore
 
 FEATURE_PROFILES = "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger"
-MEASURANDS = "Energy.Active.Import.Register,Power.Active.Import,Current.Import,Voltage,SoC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +31,6 @@ class StationVariable:
 def station_variables(core: StationCore) -> tuple[StationVariable, ...]:
     """All settings of a station."""
     settings, rules = core.settings, core.rules
-    kept: dict[str, str] = {"MeterValuesAlignedData": MEASURANDS, "MeterValuesSampledData": MEASURANDS}
-
-    def keep(key: str) -> Callable[[str, datetime], bool]:
-        def write(value: str, _now: datetime) -> bool:
-            known = set(MEASURANDS.split(","))
-            wanted = {part.strip() for part in value.split(",") if part.strip()}
-            if wanted <= known:
-                kept[key] = value
-            return wanted <= known
-
-        return write
-
     units = sorted(unit.value for unit in rules.units)
     return (
         StationVariable("ClockAlignedDataInterval", "AlignedDataCtrlr", "Interval",
@@ -53,9 +40,9 @@ def station_variables(core: StationCore) -> tuple[StationVariable, ...]:
         StationVariable("HeartbeatInterval", "OCPPCommCtrlr", "HeartbeatInterval",
                         lambda: str(core.heartbeat_interval_s), _seconds(core.set_heartbeat_interval)),
         StationVariable("MeterValuesAlignedData", "AlignedDataCtrlr", "Measurands",
-                        lambda: kept["MeterValuesAlignedData"], keep("MeterValuesAlignedData")),
+                        *_measurands(core, "Sample.Clock")),
         StationVariable("MeterValuesSampledData", "SampledDataCtrlr", "TxUpdatedMeasurands",
-                        lambda: kept["MeterValuesSampledData"], keep("MeterValuesSampledData")),
+                        *_measurands(core, "Sample.Periodic")),
         StationVariable("ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel",
                         lambda: str(rules.max_stack_level)),
         StationVariable("ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule",
@@ -72,6 +59,10 @@ def station_variables(core: StationCore) -> tuple[StationVariable, ...]:
         StationVariable("", "ChargingStation", "SupplyPhases", lambda: str(_greatest_paths(core))),
         StationVariable("AuthorizationKey", "SecurityCtrlr", "BasicAuthPassword", None, core.set_password),
     )  # fmt: skip
+
+
+def _measurands(core: StationCore, context: str) -> tuple[Callable[[], str], Callable[[str, datetime], bool]]:
+    return (lambda: ",".join(core.measurands[context])), (lambda value, _now: core.set_measurands(context, value))
 
 
 def _seconds(apply: Callable[[int, datetime], None]) -> Callable[[str, datetime], bool]:
