@@ -148,21 +148,20 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[CsvRow]:
     Raises:
         InvalidDataFile: The file cannot be read, has no rows, lacks a column, or a row has too few or too many cells.
     """
-    lines = read_text(path).splitlines()
-    header = csv_header(path, lines)
+    text = read_text(path)
+    separator = _separator(text)
+    header, *lines = _csv_lines(path, text) or [[]]
     for column in columns:
         if column not in header:
             raise InvalidDataFile("header", ",".join(header), f"must have a column {column}", where=str(path))
-    separator = _separator(lines)
     rows = []
-    for line, cells in enumerate(csv.reader(lines[1:], delimiter=separator), start=2):
+    for line, cells in enumerate(lines, start=2):
         if not cells:
             continue
         if len(cells) != len(header):
             raise InvalidDataFile(f"line {line}", separator.join(cells), f"give {len(header)} cells", where=str(path))
-        if separator == ";":
-            cells = [cell.replace(",", ".") for cell in cells]  # noqa: PLW2901
-        rows.append(CsvRow(path, line, dict(zip(header, cells, strict=True))))
+        plain = [cell.replace(",", ".") for cell in cells] if separator == ";" else cells
+        rows.append(CsvRow(path, line, dict(zip(header, plain, strict=True))))
     if not rows:
         raise InvalidDataFile("file", str(path), "give at least one row under the header")
     return rows
@@ -186,17 +185,27 @@ def checked_step(starts: Sequence[datetime], rows: Sequence[CsvRow]) -> timedelt
     return step
 
 
-def csv_header(path: Path, lines: Sequence[str] | None = None) -> list[str]:
+def csv_header(path: Path) -> list[str]:
     """Return the column names of a CSV file.
 
     Raises:
         InvalidDataFile: The file cannot be read or is empty.
     """
-    lines = read_text(path).splitlines() if lines is None else lines
-    if not lines:
+    lines = _csv_lines(path, read_text(path))
+    if not lines or not lines[0]:
         raise InvalidDataFile("file", str(path), "give a header line and rows")
-    return [name.strip() for name in lines[0].split(_separator(lines))]
+    return lines[0]
 
 
-def _separator(lines: Sequence[str]) -> str:
-    return ";" if ";" in lines[0] else ","
+def _csv_lines(path: Path, text: str) -> list[list[str]]:
+    try:
+        return [
+            [cell.strip() for cell in cells]
+            for cells in csv.reader(text.splitlines(), delimiter=_separator(text), strict=True)
+        ]
+    except csv.Error as error:
+        raise InvalidDataFile("file", str(path), f"must be CSV ({error})") from error
+
+
+def _separator(text: str) -> str:
+    return ";" if ";" in text.partition("\n")[0] else ","

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from connectors.forecasts.load_profiles import QUARTERS_OF_DAY, DayKind, LoadProfile
-from connectors.forecasts.quarter_hours import STEP_S, FloatArray, edges_between_s, mean_between_kw
+from connectors.forecasts.time_grid import STEP_S, FloatArray, edges_between_s, mean_between
 from optimizer.domain.series import PowerSeries
 from optimizer.errors import SourceUnavailable
 
@@ -120,7 +120,7 @@ class BuildingForecast:
         if last_s <= first_s:
             return None
         grid_s = np.arange(first_s, last_s + STEP_S, STEP_S)
-        power_kw = mean_between_kw(edges_s, np.array(recent.values_kw), grid_s)
+        power_kw = mean_between(edges_s, np.array(recent.values_kw), grid_s)
         return _Quarters(grid_s[:-1], power_kw, *self._slots(grid_s[:-1]))
 
     def _slots(self, starts_s: FloatArray) -> tuple[IndexArray, IndexArray]:

@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors.documents import checked, csv_header, read_csv, read_yaml
-from connectors.forecasts.quarter_hours import FloatArray
+from connectors.forecasts.time_grid import FloatArray
 from optimizer.errors import InvalidDataFile
 
 QUARTERS_OF_DAY = 96

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 import pvlib
 
-from connectors.forecasts.quarter_hours import STEP_S, FloatArray, edges_between_s, mean_between_kw
 from connectors.forecasts.sky import Sky, SkyConditions, SunPath
+from connectors.forecasts.time_grid import STEP_S, FloatArray, edges_between_s, mean_between
 from optimizer.domain.series import PowerSeries
 from optimizer.domain.site import PvArray
 
@@ -119,7 +119,7 @@ class PvForecast:
         first_day, last_day = int(edges_s[0] // DAY_S), int(np.ceil(edges_s[-1] / DAY_S))
         power_kw = np.concatenate([self._day_kw(day) for day in range(first_day, last_day)])
         grid_s = first_day * DAY_S + STEP_S * np.arange(len(power_kw) + 1, dtype=np.float64)
-        return mean_between_kw(grid_s, power_kw, edges_s)
+        return mean_between(grid_s, power_kw, edges_s)
 
     def _clearness(self, recent: PowerSeries | None, start: datetime) -> tuple[float, float]:
         """Measured over computed energy of the last while, and when that was [s since 1970, UTC]."""

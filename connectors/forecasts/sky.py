@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 import pvlib
 from numpy.typing import NDArray
 
-from connectors.forecasts.quarter_hours import FloatArray
+from connectors.forecasts.time_grid import FloatArray, moment_text
 from connectors.forecasts.weather_files import Weather
 from optimizer.errors import SourceUnavailable
 
@@ -159,10 +158,11 @@ class WeatherSky:
         """
         weather = self._weather
         if start_s < weather.start_s or end_s > weather.end_s:
-            raise SourceUnavailable(
-                f"{weather.source} tells the weather from {_moment(weather.start_s)} to {_moment(weather.end_s)}, "
-                f"not from {_moment(start_s)} to {_moment(end_s)}"
-            )
+            known = f"from {moment_text(weather.start_s)} to {moment_text(weather.end_s)}"
+            wanted = f"from {moment_text(start_s)} to {moment_text(end_s)}"
+            known = f"from {moment_text(weather.start_s)} to {moment_text(weather.end_s)}"
+            wanted = f"from {moment_text(start_s)} to {moment_text(end_s)}"
+            raise SourceUnavailable(f"{weather.source} tells the weather {known}, not {wanted}")
 
     def _split(
         self, sun: SunPath, rows: NDArray[np.intp], global_w_per_m2: FloatArray
@@ -186,7 +186,3 @@ def _day_of_year(times: pd.DatetimeIndex) -> FloatArray:
 
 def _or_default(values: FloatArray | None, rows: NDArray[np.intp], default: float) -> FloatArray:
     return np.full(len(rows), default) if values is None else values[rows]
-
-
-def _moment(instant_s: float) -> str:
-    return f"{datetime.fromtimestamp(instant_s, UTC):%Y-%m-%dT%H:%MZ}"

@@ -5,11 +5,11 @@ A CSV with a time column and these, under our own name or one of those used by o
     ===================  ==================================  ==========================================
     ours                 also taken                          meaning
     ===================  ==================================  ==========================================
-    timestamp            utc, time, measured_on              start of the interval, with its UTC offset
+    timestamp            start, utc, time, measured_on       start of the interval, with its UTC offset
     ghi_w_per_m2         ghi, global_irradiance              global horizontal irradiance
     dhi_w_per_m2         dhi, diffuse_irradiance             diffuse horizontal irradiance, optional
     dni_w_per_m2         dni, direct_normal_irradiance       direct normal irradiance, optional, needs diffuse
-    air_temperature_c    temp_air, temperature               air temperature, optional
+    air_temperature_c    temp_air(_deg_c), temperature       air temperature, optional
     wind_m_per_s         wind_speed                          wind speed, optional
     ===================  ==================================  ==========================================
 """
@@ -25,15 +25,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from connectors.documents import CsvRow, checked_step, csv_header, read_csv
-from connectors.forecasts.quarter_hours import FloatArray
+from connectors.forecasts.time_grid import FloatArray
 from optimizer.errors import InvalidDataFile
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "timestamp": ("timestamp", "utc", "time", "measured_on"),
+    "timestamp": ("timestamp", "start", "utc", "time", "measured_on"),
     "ghi_w_per_m2": ("ghi_w_per_m2", "ghi", "global_irradiance"),
     "dhi_w_per_m2": ("dhi_w_per_m2", "dhi", "diffuse_irradiance"),
     "dni_w_per_m2": ("dni_w_per_m2", "dni", "direct_normal_irradiance"),
-    "air_temperature_c": ("air_temperature_c", "temp_air", "temperature"),
+    "air_temperature_c": ("air_temperature_c", "temp_air", "temperature", "temp_air_deg_c"),
     "wind_m_per_s": ("wind_m_per_s", "wind_speed"),
 }
 
