@@ -92,22 +92,8 @@ def provisional_record(
     """
     with localcontext(EXACT):
         lines = _accrued_lines(part.metering.intervals, site, tariff)
-    return EnergyCostRecord(
-        id=record_id(part.session_id, RecordStatus.PROVISIONAL, part.window),
-        site_id=site_id,
-        session_id=part.session_id,
-        status=RecordStatus.PROVISIONAL,
-        made_at=made_at,
-        window=part.window,
-        currency=tariff.currency,
-        energy_kwh=part.energy_kwh,
-        lines=lines,
-        tariff_id=tariff.id,
-        tariff_version=tariff.version,
-        method=METHOD,
-        input_hash=input_hash(tariff, site, [part.metering], ()),
-        optimizer_pause_h=part.optimizer_pause_h,
-    )
+    digest = input_hash(tariff, site, [part.metering], ())
+    return _record(site_id, part, RecordStatus.PROVISIONAL, lines, tariff, digest, made_at)
 
 
 def final_record(
@@ -128,23 +114,9 @@ def final_record(
         made_at: Now [UTC].
         follows: The provisional record, where there is one.
     """
-    return EnergyCostRecord(
-        id=record_id(part.session_id, RecordStatus.FINAL, part.window),
-        site_id=allocation.bill.site_id,
-        session_id=part.session_id,
-        status=RecordStatus.FINAL,
-        made_at=made_at,
-        window=part.window,
-        currency=allocation.bill.currency,
-        energy_kwh=part.energy_kwh,
-        lines=allocation.session_lines[part.session_id],
-        tariff_id=tariff.id,
-        tariff_version=tariff.version,
-        method=METHOD,
-        input_hash=digest,
-        optimizer_pause_h=part.optimizer_pause_h,
-        corrects=follows,
-    )
+    lines = allocation.session_lines[part.session_id]
+    record = _record(allocation.bill.site_id, part, RecordStatus.FINAL, lines, tariff, digest, made_at)
+    return replace(record, corrects=follows)
 
 
 def adjustment_record(record: EnergyCostRecord, earlier: Sequence[EnergyCostRecord]) -> EnergyCostRecord | None:
@@ -193,6 +165,33 @@ def input_hash(
         digest.update(f"session {metering.session_id}\n{_metered_digits(metering.intervals)}".encode())
     digest.update(f"unassigned\n{_metered_digits(unassigned)}".encode())
     return digest.hexdigest()
+
+
+def _record(
+    site_id: SiteId,
+    part: SessionPart,
+    status: RecordStatus,
+    lines: tuple[CostLine, ...],
+    tariff: Tariff,
+    digest: str,
+    made_at: datetime,
+) -> EnergyCostRecord:
+    return EnergyCostRecord(
+        id=record_id(part.session_id, status, part.window),
+        site_id=site_id,
+        session_id=part.session_id,
+        status=status,
+        made_at=made_at,
+        window=part.window,
+        currency=tariff.currency,
+        energy_kwh=part.energy_kwh,
+        lines=lines,
+        tariff_id=tariff.id,
+        tariff_version=tariff.version,
+        method=METHOD,
+        input_hash=digest,
+        optimizer_pause_h=part.optimizer_pause_h,
+    )
 
 
 def _accrued_lines(

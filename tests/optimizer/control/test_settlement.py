@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -542,6 +542,25 @@ class TestFinishedWindows:
         garage = Garage()
         await garage.until(at("12:00", 2))
         assert await garage.settlement.close_finished_windows() == ()
+
+
+class TestLongComputations:
+    async def test_run_where_they_are_told_to(self) -> None:
+        garage = Garage()
+        offloaded: list[object] = []
+
+        async def elsewhere(work: Callable[[], object]) -> object:
+            offloaded.append(work())
+            return offloaded[-1]
+
+        garage.settlement = Settlement(
+            garage.site, garage.stores, garage.tariffs, garage.clock, calendar=billing_days, offload=elsewhere
+        )
+        await day_with_two_sessions(garage)
+        assert offloaded == list(await garage.records())
+        await garage.until(at("00:05", 2))
+        settled = await garage.settlement.close_window(Interval(at("00:00"), at("00:00", 2)))
+        assert settled in offloaded
 
 
 class TestPreview:
