@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from optimizer.control.ceilings import Feeder
 from optimizer.control.guard import effective_state, fallback_limit_kw, is_for
-from optimizer.control.profile import SAME_KW, limit_at_kw, merged, says_the_same, shortened
+from optimizer.control.profile import SAME_KW, falling, limit_at_kw, says_the_same, shortened
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState
@@ -90,7 +90,7 @@ def _planned(
 def profile_of(
     plan: Plan, session_plan: SessionPlan, feeder: Feeder, at: datetime, safe_kw: float, settings: ControlSettings
 ) -> tuple[LimitPeriod, ...]:
-    """One session's plan as limits from ``at`` on, ending in the safe value.
+    """One session's plan as limits from ``at`` on: what it permits now, its later falls, and the safe value at the end.
 
     Limits are the power that the permitted current would give on all of the EVSE's current paths: a vehicle that uses
     one of three phases and is planned at 3.7 kW gets 16 A, which is a limit of 11 kW.
@@ -104,8 +104,7 @@ def profile_of(
         level_a = feeder.stepped_a(max(0.0, power_kw) / feeder.kw_per_a)
         periods.append(LimitPeriod(start, feeder.evse.power_kw(level_a)))
     tail = LimitPeriod(max(span_end, at), safe_kw)
-    body = shortened([*merged(periods), tail], settings.greatest_periods)
-    return merged(body)
+    return shortened([*falling(periods), tail], settings.greatest_periods)
 
 
 def _is_due(

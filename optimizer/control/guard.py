@@ -27,7 +27,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from optimizer.control.ceilings import Ceiling, Feeder, LoadTally
-from optimizer.control.profile import clipped, greatest_between_kw, says_the_same
+from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, limit_at_kw, says_the_same
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, base_load, ceilings_in_force, fresh_sample, metered_import_exceeds
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitCommand, LimitPeriod, LimitState, Setpoint
@@ -71,6 +71,8 @@ class Bound:
     """When reductions that are under way arrive [kW]."""
     lasting_kw: float
     """Whatever happens, at any time without a new limit [kW]."""
+    told_kw: float
+    """The limit that it was last told and that holds now [kW]; more than this is an increase."""
     steerable: bool
     """Whether a new limit may be expected to be obeyed."""
     kind: BoundKind
@@ -132,7 +134,7 @@ def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, ove
 
 
 def _constant(limit_kw: float, kind: BoundKind) -> Bound:
-    return Bound(limit_kw, limit_kw, limit_kw, steerable=False, kind=kind)
+    return Bound(limit_kw, limit_kw, limit_kw, limit_kw, steerable=False, kind=kind)
 
 
 def _bound_by_setpoint(
@@ -161,7 +163,8 @@ def _bound_by_setpoint(
     )
     expected_kw = min(may_kw, new_kw) if under_way else may_kw
     kind = _kind_of(state, online=connector.online)
-    return Bound(may_kw, expected_kw, max(may_kw, ever_kw), steerable=False, kind=kind)
+    told_kw = min(may_kw, limit_at_kw(setpoint.periods, at))
+    return Bound(may_kw, expected_kw, max(may_kw, ever_kw), told_kw, steerable=False, kind=kind)
 
 
 def _kind_of(state: LimitState, *, online: bool) -> BoundKind:
@@ -318,7 +321,8 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
         feeders,
         {evse_id: _amps(feeders[evse_id], bound.may_kw) for evse_id, bound in bounds.items()},
     )
-    granted_a = grant(pessimistic, order, wished_a, cuts_a, settings.restore_margin_kw)
+    told_a = {evse_id: _amps(feeders[evse_id], bounds[evse_id].told_kw) for evse_id in order}
+    granted_a = grant(pessimistic, order, wished_a, told_a, cuts_a, settings.restore_margin_kw)
     reductions, increases = _commands(view, bounds, wished, granted_a, exceeded, settings)
     return GuardDecision((*releases, *reductions), increases, bounds, exceeded)
 
@@ -381,19 +385,24 @@ def grant(
     tally: LoadTally,
     order: Iterable[EvseId],
     wished_a: Mapping[EvseId, float],
+    told_a: Mapping[EvseId, float],
     cuts_a: Mapping[EvseId, float],
     kept_free_kw: float,
 ) -> dict[EvseId, float]:
-    """The level that each EVSE may be told [A]: what was cut stays cut, what rises fits beside what all may draw."""
+    """The level that each EVSE may be told [A]: what was cut stays cut, what rises fits beside what others may draw.
+
+    An EVSE that still counts at more than it was told (a reduction not yet seen) gets no increase for free: what it
+    counts at may itself be too much.
+    """
     granted_a = dict(cuts_a)
     for evse_id in order:
         if evse_id in cuts_a or evse_id not in wished_a:
             continue
-        may_a, wish_a = tally.levels_a[evse_id], wished_a[evse_id]
-        if wish_a > may_a:
+        wish_a = wished_a[evse_id]
+        if wish_a > told_a[evse_id]:
             room_a = tally.feeders[evse_id].stepped_a(tally.greatest_fit_a(evse_id, kept_free_kw))
-            wish_a = min(wish_a, max(room_a, may_a))
-            tally.set_level(evse_id, max(may_a, wish_a))
+            wish_a = min(wish_a, max(room_a, told_a[evse_id]))
+            tally.set_level(evse_id, max(tally.levels_a[evse_id], wish_a))
         granted_a[evse_id] = wish_a
     return granted_a
 
@@ -417,7 +426,7 @@ def _commands(
             command = replace(command, periods=clipped(command.periods, limit_kw), reason=reason)
             if evse_id in wished and _changes_nothing(view, command, settings):
                 continue
-        if limit_kw <= bounds[evse_id].may_kw + 1e-9:
+        if limit_kw <= bounds[evse_id].told_kw + SAME_KW:
             reductions.append(command)
         else:
             increases.append(command)

@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from optimizer.control.ceilings import Feeder
 from optimizer.control.guard import STANDBY_KW
+from optimizer.control.pauses import with_pauses, zero_stretches
 from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use
 from optimizer.control.settings import ControlSettings
 from optimizer.control.targets import default_target, reservation_target, vehicle_target, with_targets
@@ -28,6 +29,7 @@ from optimizer.domain.charger import (
 )
 from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason
+from optimizer.domain.moment import Interval
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Evse, Site
@@ -431,6 +433,13 @@ class SessionLedger:
         self._listeners.on_change(f"target of session {session_id}")
         return session
 
+    async def note_pauses(self, session_id: SessionId, pauses: Sequence[Interval]) -> None:
+        """Keep when a session was held at zero by us, and count the pauses that interrupted its charging."""
+        session = await self._stores.sessions.session(session_id)
+        async with self._change_at(session.evse_id):
+            session = with_pauses(await self._stores.sessions.session(session_id), pauses)
+            await self._stores.sessions.save_session(session)
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     def _new_session(self, evse: Evse, at: datetime, token_id: TokenId | None) -> Session:
@@ -458,7 +467,9 @@ class SessionLedger:
         return await self._end(session, at)
 
     async def _end(self, session: Session, at: datetime) -> Session:
-        ended = replace(session, unplugged_at=at, transaction_id=None)
+        connector = await self._connector(session.evse_id)
+        ended = with_pauses(session, zero_stretches(connector.setpoint, session, at))
+        ended = replace(ended, unplugged_at=at, transaction_id=None)
         await self._stores.sessions.save_session(ended)
         self._active_id.pop(session.evse_id, None)
         return ended

@@ -12,7 +12,7 @@ from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
-from optimizer.domain.charger import Connector, ConnectorStatus, Setpoint
+from optimizer.domain.charger import Connector, ConnectorStatus, LimitState, Setpoint
 from optimizer.domain.event import GridEvent, GridEventStatus
 from optimizer.domain.ids import EvseId
 from optimizer.domain.metering import MeterSample, SiteMeterReading
@@ -162,6 +162,8 @@ def _overdraws_limit(setpoint: Setpoint, sample: MeterSample, settings: ControlS
         return False
     earlier = sample.at - timedelta(seconds=settings.settle_s)
     allowed_kw = max(setpoint.limit_at_kw(sample.at), setpoint.limit_at_kw(earlier))
+    if setpoint.state not in (LimitState.ACCEPTED, LimitState.VERIFIED):
+        allowed_kw = max(allowed_kw, setpoint.bound_before_kw)
     return sample.power_kw > allowed_kw + settings.verification_tolerance_kw
 
 

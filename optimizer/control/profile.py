@@ -37,6 +37,24 @@ def merged(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:
     return tuple(joined)
 
 
+def falling(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:
+    """The same limits without their rises.
+
+        7 kW      ====
+        4 kW  ====    ===            ->    4 kW  ===========
+        2 kW             ====              2 kW             ====
+
+    A rise that is already in a station cannot be taken back from one that has stopped listening, and what it would
+    need may have gone to others. So an increase is sent when its time has come and there is room for it.
+    """
+    lowest_kw = float("inf")
+    pieces = []
+    for period in periods:
+        lowest_kw = min(lowest_kw, period.limit_kw)
+        pieces.append(LimitPeriod(period.start, lowest_kw))
+    return merged(pieces)
+
+
 def clipped(periods: Sequence[LimitPeriod], limit_kw: float) -> tuple[LimitPeriod, ...]:
     """No piece but the last, the safe value, above ``limit_kw``.
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from optimizer.control.dispatch import dispatch
 from optimizer.control.guard import GuardDecision, bound_of, decide, fallback_limit_kw, verified
 from optimizer.control.observe import observe_guard
+from optimizer.control.pauses import zero_stretches
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
-from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.ids import EvseId, SessionId, StationId
+from optimizer.domain.moment import Interval
 from optimizer.domain.plan import Plan
 from optimizer.domain.site import Site
 from optimizer.ports import ChargerGateway, Clock, LimitReply, Stores
@@ -40,19 +42,27 @@ class LimitSender:
         gateway: The way to the stations.
         clock: Time.
         settings: Times and margins.
+        on_pauses: Told when a session was held at zero by us.
 
     Raises:
         InvalidConfiguration: The site cannot be safe when every station is blind.
     """
 
     def __init__(
-        self, site: Site, stores: Stores, gateway: ChargerGateway, clock: Clock, settings: ControlSettings
+        self,
+        site: Site,
+        stores: Stores,
+        gateway: ChargerGateway,
+        clock: Clock,
+        settings: ControlSettings,
+        on_pauses: Callable[[SessionId, Sequence[Interval]], Awaitable[None]],
     ) -> None:
         self._site = site
         self._stores = stores
         self._gateway = gateway
         self._clock = clock
         self._settings = settings
+        self._on_pauses = on_pauses
         self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site)
         self._turn = asyncio.Lock()
         self._newest: dict[EvseId, Setpoint] = {}
@@ -165,11 +175,19 @@ class LimitSender:
                 bound_before_kw=decision.bounds[command.evse_id].lasting_kw,
                 reason=command.reason,
             )
+            await self._tell_pauses(view, command.evse_id)
             await self._stores.connectors.save_setpoint(setpoint)
             self._newest[command.evse_id] = setpoint
             pairs.append((command, setpoint))
         occupied = view.sessions.keys()
         return [self._spawn(self._deliver(command, setpoint, occupied)) for command, setpoint in pairs]
+
+    async def _tell_pauses(self, view: GuardView, evse_id: EvseId) -> None:
+        """Tell when the limit that is now replaced held its vehicle at zero."""
+        session = view.sessions.get(evse_id)
+        pauses = zero_stretches(view.connectors[evse_id].setpoint, session, view.at) if session else ()
+        if session and pauses:
+            await self._on_pauses(session.id, pauses)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

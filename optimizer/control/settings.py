@@ -75,8 +75,11 @@ class ControlSettings:
     """Age at which the site meter is not believed; the greatest building load counts instead [s]."""
     restore_margin_kw: float = 0.5
     """Kept free of every limit that the building shares, so that its ripple does not cause writes [kW]."""
-    concurrent_starts: int | None = 2
-    """Idle EVSEs of one circuit and phase that may start within one reaction; ``None``: all of them."""
+    concurrent_starts: int | None = 1
+    """Idle EVSEs of one circuit and phase that room is kept for; ``None``: all of them.
+
+    A vehicle counts from plug-in, seconds before energy flows, and the guard makes room at once. So only those that
+    start in the same moment need room kept; keeping it for all would leave a busy site half unused."""
     accepted_samples: int = 3
     """Samples in a row that must show a vehicle below its limit before that counts as its own limit."""
     headroom_margin_kw: float = 0.5
