@@ -8,8 +8,8 @@ As CSV, each row holding until the next one's time; Saturday and Sunday may be l
 
 As YAML::
 
-    workday: {"00:00": 12.0, "07:30": 38.5}
-    sunday: {"00:00": 11.0}
+    workday_kw: {"00:00": 12.0, "07:30": 38.5}
+    sunday_kw: {"00:00": 11.0}
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from connectors.documents import checked, csv_header, read_csv, read_yaml
+from connectors.documents import CsvRow, checked, csv_header, read_csv, read_yaml
 from connectors.forecasts.time_grid import FloatArray
 from optimizer.errors import InvalidDataFile
 
@@ -53,9 +53,9 @@ class LoadProfileFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    workday: dict[time, float] = Field(description="Monday to Friday, HH:MM to kW.", min_length=1)
-    saturday: dict[time, float] | None = Field(default=None, description="Left out: like a workday.", min_length=1)
-    sunday: dict[time, float] | None = Field(default=None, description="Left out: like a Saturday.", min_length=1)
+    workday_kw: dict[time, float] = Field(description="Monday to Friday, HH:MM to kW.", min_length=1)
+    saturday_kw: dict[time, float] | None = Field(default=None, description="Left out: like a workday.", min_length=1)
+    sunday_kw: dict[time, float] | None = Field(default=None, description="Left out: like a Saturday.", min_length=1)
 
 
 def read_load_profile(path: Path) -> LoadProfile:
@@ -65,34 +65,33 @@ def read_load_profile(path: Path) -> LoadProfile:
         InvalidDataFile: A time or power cannot be used, or the first time is not 00:00.
     """
     days = _yaml_days(path) if path.suffix in (".yaml", ".yml") else _csv_days(path)
-    rows = [_quarters(power_from, f"{name}", path) for name, power_from in days.items()]
+    rows = [_quarters(power_from, name, path) for name, power_from in days.items()]
     return LoadProfile(path.name, np.array(rows))
 
 
 def _yaml_days(path: Path) -> dict[str, Mapping[time, float]]:
     document = checked(LoadProfileFile, read_yaml(path), path)
-    saturday = document.saturday or document.workday
-    return {"workday": document.workday, "saturday": saturday, "sunday": document.sunday or saturday}
+    saturday = document.saturday_kw or document.workday_kw
+    return {"workday_kw": document.workday_kw, "saturday_kw": saturday, "sunday_kw": document.sunday_kw or saturday}
 
 
 def _csv_days(path: Path) -> dict[str, Mapping[time, float]]:
     header = csv_header(path)
-    columns = {"workday": "workday_kw", "saturday": "saturday_kw", "sunday": "sunday_kw"}
     rows = read_csv(path, ("local_time", "workday_kw"))
     days: dict[str, Mapping[time, float]] = {}
-    before: Mapping[time, float] = {}
-    for day, column in columns.items():
-        power_from = dict(before)
+    power_from: Mapping[time, float] = {}
+    for column in ("workday_kw", "saturday_kw", "sunday_kw"):
         if column in header:
-            power_from = {}
-            for row in rows:
-                try:
-                    clock = time.fromisoformat(row.cells["local_time"].strip())
-                except ValueError as error:
-                    raise row.refused("local_time", "give HH:MM") from error
-                power_from[clock] = row.number(column)
-        days[day] = before = power_from
+            power_from = {_clock_time(row): row.number(column) for row in rows}
+        days[column] = power_from
     return days
+
+
+def _clock_time(row: CsvRow) -> time:
+    try:
+        return time.fromisoformat(row.cells["local_time"])
+    except ValueError as error:
+        raise row.refused("local_time", "give HH:MM") from error
 
 
 def _quarters(power_from: Mapping[time, float], day: str, path: Path) -> FloatArray:

@@ -180,9 +180,11 @@ class TestProfileFiles:
             pytest.param("local_time,workday_kw\n00:00,5\n09:00,20\n", "csv", [20, 20, 20], id="workdays only"),
             pytest.param("local_time,workday_kw,saturday_kw\n00:00,5,4\n", "csv", [5, 4, 4], id="Sunday like Saturday"),
             pytest.param(
-                'workday: {"00:00": 5, 09:00: 20.5}\nsunday: {"00:00": 3}', "yaml", [20.5, 20.5, 3], id="YAML"
+                'workday_kw: {"00:00": 5, 09:00: 20.5}\nsunday_kw: {"00:00": 3}', "yaml", [20.5, 20.5, 3], id="YAML"
             ),
-            pytest.param('workday: {"00:00": 5}\nsaturday: {"00:00": 4}', "yml", [5, 4, 4], id="YAML without Sunday"),
+            pytest.param(
+                'workday_kw: {"00:00": 5}\nsaturday_kw: {"00:00": 4}', "yml", [5, 4, 4], id="YAML without Sunday"
+            ),
         ],
     )
     def test_both_forms(self, tmp_path: Path, text: str, ending: str, at_nine: list[float]) -> None:
@@ -194,11 +196,11 @@ class TestProfileFiles:
             pytest.param("time,kw\n00:00,1\n", "csv", "must have a column local_time", id="columns"),
             pytest.param("local_time,workday_kw\nnoon,1\n", "csv", "line 2, local_time = 'noon'", id="no time"),
             pytest.param("local_time,workday_kw\n00:00,much\n", "csv", "line 2, workday_kw = 'much'", id="no number"),
-            pytest.param("local_time,workday_kw\n00:00,-1\n", "csv", "workday.00:00 = -1.0: give a power from 0", id="negative"),
-            pytest.param("local_time,workday_kw\n06:00,1\n", "csv", "workday = '06:00': let the first time be 00:00", id="begins late"),
+            pytest.param("local_time,workday_kw\n00:00,-1\n", "csv", "workday_kw.00:00 = -1.0: give a power from 0", id="negative"),
+            pytest.param("local_time,workday_kw\n06:00,1\n", "csv", "workday_kw = '06:00': let the first time be 00:00", id="begins late"),
             pytest.param("local_time,workday_kw\n00:00,1\n00:10,1\n", "csv", "give a quarter hour", id="ten past"),
-            pytest.param('workday: {"25:00": 1}', "yaml", "workday.25:00", id="YAML hour 25"),
-            pytest.param("weekday: {}", "yaml", "workday = 'nothing'", id="YAML misspelt"),
+            pytest.param('workday_kw: {"25:00": 1}', "yaml", "workday_kw.25:00", id="YAML hour 25"),
+            pytest.param("weekday: {}", "yaml", "workday_kw = 'nothing'", id="YAML misspelt"),
         ],
     )  # fmt: skip
     def test_what_cannot_be_used_is_refused(self, tmp_path: Path, text: str, ending: str, message: str) -> None:
