@@ -255,6 +255,10 @@ class ConnectorStore(Protocol):
         """Every EVSE of the site as last known; ``online`` is filled in by the caller."""
         ...
 
+    async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
+        """One EVSE of the site as last known, ``online`` as above. Raises NotFound."""
+        ...
+
 
 class PlanStore(Protocol):
     """Keeps plans and how they came about."""

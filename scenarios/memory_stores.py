@@ -39,7 +39,7 @@ from optimizer.domain.metering import MeterSample, SampleQuality, SiteMeterReadi
 from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session
-from optimizer.domain.site import Site
+from optimizer.domain.site import Evse, Site
 from optimizer.errors import Conflict, NotFound
 
 Key = TypeVar("Key")
@@ -195,20 +195,29 @@ class MemoryConnectorStore:
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:
         """Every EVSE of the site as last known."""
-        site = self._sites.get(site_id)
-        if site is None:
+        return tuple([self._connector(evse) for evse in self._site(site_id).evses.values()])
+
+    async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
+        """One EVSE of the site as last known."""
+        evse = self._site(site_id).evses.get(evse_id)
+        if evse is None:
+            raise NotFound("EVSE", evse_id)
+        return self._connector(evse)
+
+    def _site(self, site_id: SiteId) -> Site:
+        if site_id not in self._sites:
             raise NotFound("site", site_id)
-        return tuple(
-            Connector(
-                evse.id,
-                evse.station_id,
-                online=False,
-                status=self._status(evse.station_id, evse.ocpp_evse_id),
-                setpoint=self._setpoints.get(evse.id),
-                safe_default_kw=self._safe_defaults.get(evse.id),
-                last_sample=self.last_samples.get(evse.id),
-            )
-            for evse in site.evses.values()
+        return self._sites[site_id]
+
+    def _connector(self, evse: Evse) -> Connector:
+        return Connector(
+            evse.id,
+            evse.station_id,
+            online=False,
+            status=self._status(evse.station_id, evse.ocpp_evse_id),
+            setpoint=self._setpoints.get(evse.id),
+            safe_default_kw=self._safe_defaults.get(evse.id),
+            last_sample=self.last_samples.get(evse.id),
         )
 
     def keep_sample(self, sample: MeterSample) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Connection, select
@@ -14,6 +15,7 @@ from connectors.storage.transactions import Transactions
 from optimizer.domain.charger import Connector, ConnectorReported, ConnectorStatus, Setpoint, StationBooted
 from optimizer.domain.ids import EvseId, SessionId, SiteId, StationId
 from optimizer.domain.site import Evse
+from optimizer.errors import NotFound
 
 
 class DatabaseConnectorStore:
@@ -63,6 +65,18 @@ class DatabaseConnectorStore:
         evses = self._topology.evses(site_id)
         return await self._transactions.read(partial(_connectors, site_id=site_id, evses=evses))
 
+    async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
+        """One EVSE of the site as last known.
+
+        Raises:
+            NotFound: The site is unknown, or has no such EVSE.
+        """
+        evses = tuple(evse for evse in self._topology.evses(site_id) if evse.id == evse_id)
+        if not evses:
+            raise NotFound("EVSE", evse_id)
+        found = await self._transactions.read(partial(_connectors, site_id=site_id, evses=evses))
+        return found[0]
+
 
 def _station_boots(connection: Connection) -> dict[StationId, StationBooted]:
     rows = connection.execute(select(STATION))
@@ -70,27 +84,13 @@ def _station_boots(connection: Connection) -> dict[StationId, StationBooted]:
 
 
 def _connectors(connection: Connection, site_id: SiteId, evses: tuple[Evse, ...]) -> tuple[Connector, ...]:
-    statuses = {
-        (row.station_id, row.ocpp_evse_id): ConnectorStatus(row.status)
-        for row in connection.execute(
-            select(CONNECTOR_STATUS).where(CONNECTOR_STATUS.c.station_id.in_({evse.station_id for evse in evses}))
-        )
-    }
-    # Where two sessions were left open at one EVSE, the one that came last is on it.
-    active = select(SESSION.c.evse_id, SESSION.c.id).where(
-        SESSION.c.site_id == site_id, SESSION.c.unplugged_at.is_(None)
-    )
-    sessions = {
-        row.evse_id: SessionId(row.id)
-        for row in connection.execute(active.order_by(SESSION.c.plugged_in_at, SESSION.c.id))
-    }
-    states = {
-        row.evse_id: row
-        for row in connection.execute(select(EVSE_STATE).where(EVSE_STATE.c.evse_id.in_([evse.id for evse in evses])))
-    }
+    statuses = _statuses(connection, {evse.station_id for evse in evses})
+    sessions = _sessions(connection, site_id)
+    states = _states(connection, [evse.id for evse in evses])
+    unknown = (None, None, None)
     connectors = []
     for evse in evses:
-        state = states.get(evse.id)
+        setpoint, safe_default_kw, last_sample = states.get(evse.id, unknown)
         connectors.append(
             Connector(
                 evse_id=evse.id,
@@ -98,9 +98,38 @@ def _connectors(connection: Connection, site_id: SiteId, evses: tuple[Evse, ...]
                 online=False,
                 status=statuses.get((evse.station_id, evse.ocpp_evse_id), ConnectorStatus.UNKNOWN),
                 session_id=sessions.get(evse.id),
-                setpoint=SETPOINT_JSON.value(state.setpoint) if state and state.setpoint else None,
-                safe_default_kw=state.safe_default_kw if state else None,
-                last_sample=SAMPLE_JSON.value(state.last_sample) if state and state.last_sample else None,
+                setpoint=SETPOINT_JSON.value(setpoint) if setpoint else None,
+                safe_default_kw=safe_default_kw,
+                last_sample=SAMPLE_JSON.value(last_sample) if last_sample else None,
             )
         )
     return tuple(connectors)
+
+
+def _statuses(connection: Connection, station_ids: set[StationId]) -> dict[tuple[StationId, int], ConnectorStatus]:
+    status = CONNECTOR_STATUS.c
+    query = select(status.station_id, status.ocpp_evse_id, status.status).where(status.station_id.in_(station_ids))
+    return {
+        (station_id, ocpp_evse_id): ConnectorStatus(told)
+        for station_id, ocpp_evse_id, told in connection.execute(query)
+    }
+
+
+def _sessions(connection: Connection, site_id: SiteId) -> dict[EvseId, SessionId]:
+    """The session on each EVSE; where two were left open, the one that came last."""
+    session = SESSION.c
+    active = select(session.evse_id, session.id).where(session.site_id == site_id, session.unplugged_at.is_(None))
+    rows = connection.execute(active.order_by(session.plugged_in_at, session.id))
+    return {evse_id: SessionId(session_id) for evse_id, session_id in rows}
+
+
+def _states(
+    connection: Connection, evse_ids: Sequence[EvseId]
+) -> dict[EvseId, tuple[str | None, float | None, str | None]]:
+    """Setpoint, safe default [kW] and last sample of each EVSE, as stored."""
+    state = EVSE_STATE.c
+    query = select(state.evse_id, state.setpoint, state.safe_default_kw, state.last_sample)
+    rows = connection.execute(query.where(state.evse_id.in_(evse_ids)))
+    return {
+        evse_id: (setpoint, safe_default_kw, last_sample) for evse_id, setpoint, safe_default_kw, last_sample in rows
+    }

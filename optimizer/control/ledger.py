@@ -492,10 +492,7 @@ class SessionLedger:
         return None
 
     async def _connector(self, evse_id: EvseId) -> Connector:
-        for connector in await self._stores.connectors.connectors(self._site.id):
-            if connector.evse_id == evse_id:
-                return connector
-        raise NotFound("EVSE", evse_id)
+        return await self._stores.connectors.connector(self._site.id, evse_id)
 
     def _not_ahead(self, at: datetime) -> datetime:
         """A station's time, unless its clock is ahead of ours [UTC]."""
