@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from optimizer.domain.charger import Setpoint, StationBooted
 from optimizer.domain.cost import EnergyCostRecord, SiteBill
@@ -38,8 +39,15 @@ class JsonCodec(Generic[Domain]):
         )
 
     def text(self, value: Domain) -> str:
-        """Write ``value``."""
-        return self._adapter.dump_json((value,)).decode()
+        """Write ``value``.
+
+        Raises:
+            StorageFailed: It holds something that JSON cannot, such as half a character.
+        """
+        try:
+            return self._adapter.dump_json((value,)).decode()
+        except PydanticSerializationError as error:
+            raise StorageFailed(f"a {self._domain_type.__name__} cannot be written: {error}") from error
 
     def value(self, text: str) -> Domain:
         """Read what `text` wrote.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -140,11 +141,11 @@ def _open_transaction(connection: Connection, event: TransactionBegun, session: 
 
 def _begin_key(event: TransactionBegun) -> str:
     """Text that is the same for repeats of one event, and for them alone."""
-    if event.transaction_id is not None:
-        return json.dumps([event.station_id, event.transaction_id])
-    register = None if event.register_kwh is None else format(event.register_kwh.normalize(), "f")
-    instant = event.at.astimezone(UTC).isoformat()
-    return json.dumps([event.station_id, event.ocpp_evse_id, event.token_id, register, instant])
+    fields: list[object] = [event.station_id, event.transaction_id]
+    if event.transaction_id is None:
+        register = None if event.register_kwh is None else format(event.register_kwh.normalize(), "f")
+        fields += [event.ocpp_evse_id, event.token_id, register, event.at.astimezone(UTC).isoformat()]
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 
 def _next_transaction_id(connection: Connection) -> TransactionId:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError, StatementError
 
 from connectors.storage.lanes import Answer, Lane, Runner, Work
 from optimizer.errors import ChargeHorizonError, StorageFailed
@@ -32,6 +32,11 @@ LARGEST_GROUP = 200
 
 IDLE_LIMIT_S = 10.0
 """How long a block of `together` may keep the writer without a call [s]: it blocks all other writes meanwhile."""
+
+
+_OF_THE_DATABASE = (SQLAlchemyError, OSError)
+_REFUSED = (*_OF_THE_DATABASE, UnicodeError, OverflowError)
+"""What drivers raise; the last two for text that is no Unicode and for numbers that are too large."""
 
 
 class _End(Enum):
@@ -123,7 +128,7 @@ class Transactions:
         self._check_open()
         try:
             return await self._reader.run(work)
-        except (SQLAlchemyError, OSError) as error:
+        except _REFUSED as error:
             raise _translated(error) from error
 
     @asynccontextmanager
@@ -239,7 +244,7 @@ class Transactions:
                 await self._serve_calls(run, block)
         except _RolledBack as rolled_back:
             block.failure = rolled_back.failure
-        except (SQLAlchemyError, OSError) as error:
+        except _OF_THE_DATABASE as error:
             block.failure = _failed(error)
         finally:
             _end_block(block)
@@ -274,15 +279,17 @@ def _in_savepoint(connection: Connection, work: Work[Answer]) -> Answer:
 
 
 def _is_of_the_database(error: BaseException) -> bool:
-    """Whether the connection itself is in doubt, so that nothing of its transaction may be counted on."""
-    return isinstance(error, DBAPIError | OSError) and not isinstance(error, IntegrityError | DataError)
+    """Whether the database itself failed, not the statement: full, locked, gone. Trying again at once is no use."""
+    if isinstance(error, OperationalError | InternalError | OSError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _translated(error: BaseException) -> BaseException:
     """The error as a caller knows it: what a column type of ours refuses comes wrapped by SQLAlchemy."""
     if isinstance(error, StatementError) and isinstance(error.orig, ChargeHorizonError):
         return error.orig
-    return _failed(error) if isinstance(error, SQLAlchemyError | OSError) else error
+    return _failed(error) if isinstance(error, _REFUSED) else error
 
 
 def _failed(error: BaseException) -> StorageFailed:

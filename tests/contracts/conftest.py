@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from connectors.storage import open_stores
+from connectors.storage import DatabaseStores, open_stores
 from connectors.storage.tables import METADATA
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
 from optimizer.domain.site import Circuit, Evse, GridConnection, Site, Station
@@ -116,14 +116,13 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where the stores of a test are: the URL of a database, or ``memory``."""
-    match request.param:
-        case "sqlite":
-            return f"sqlite:///{tmp_path / 'service.sqlite'}"
-        case "postgresql":
-            server: PostgresqlServer = request.getfixturevalue("postgresql_server")
-            return server.shared_database
-        case _:
-            return "memory"
+    return "memory" if request.param == "memory" else _used_database(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def used_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database that other tests may have used before."""
+    return _used_database(request, tmp_path)
 
 
 @pytest.fixture
@@ -132,17 +131,35 @@ async def stores(store_place: str) -> AsyncIterator[Stores]:
     if store_place == "memory":
         yield MemoryStores(SITES, kept_outcomes=KEPT_PLANS)
         return
-    if store_place.startswith("postgresql"):
-        await _remove_all_rows(store_place)
-    async with await open_stores(store_place, SITES, kept_plans=KEPT_PLANS) as opened:
+    async with await _emptied(store_place) as opened:
         yield opened
+
+
+@pytest.fixture
+async def database_stores(used_database: str) -> AsyncIterator[DatabaseStores]:
+    """As `stores`, in a database."""
+    async with await _emptied(used_database) as opened:
+        yield opened
+
+
+def _used_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'service.sqlite'}"
+    server: PostgresqlServer = request.getfixturevalue("postgresql_server")
+    return server.shared_database
+
+
+async def _emptied(url: str) -> DatabaseStores:
+    if url.startswith("postgresql"):
+        await _remove_all_rows(url)
+    return await open_stores(url, SITES, kept_plans=KEPT_PLANS)
 
 
 async def _remove_all_rows(url: str) -> None:
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"))
     async with engine.begin() as connection:
         present = set((await connection.execute(text("SELECT tablename FROM pg_tables"))).scalars())
-        names = [table.name for table in METADATA.sorted_tables if table.name in present]
-        if names:
-            await connection.execute(text(f"TRUNCATE {', '.join(names)}"))
+        deletions = "".join(f"DELETE FROM {name}; " for name in METADATA.tables if name in present)
+        # As a replica, the server does not run the triggers that refuse to delete.
+        await connection.execute(text(f"DO $$ BEGIN SET LOCAL session_replication_role = replica; {deletions} END $$"))
     await engine.dispose()
