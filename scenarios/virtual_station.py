@@ -8,15 +8,18 @@ Time inside the station is the injected clock's; waiting for the network is on t
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
+from socket import SHUT_RDWR
+from socket import socket as Socket  # noqa: N812 - the name is taken by WebSockets here
 from ssl import SSLContext
 from uuid import uuid4
 
 import structlog
-from aiohttp import BasicAuth, ClientError, ClientSession, ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientError, ClientSession, ClientWebSocketResponse, WSMsgType, hdrs
 
 from optimizer.domain.ids import TokenId
 from optimizer.ports import Clock
@@ -107,6 +110,7 @@ class VirtualStation:
         self._nudge = asyncio.Event()
         self._to_send = asyncio.Event()
         self._answers: dict[str, asyncio.Future[Result | Failure]] = {}
+        self._abandoned: ClientWebSocketResponse | None = None
         self._log = _log.bind(station=settings.station.id)
 
     # ------------------------------------------------------------------ cars
@@ -172,24 +176,33 @@ class VirtualStation:
 
     async def _connect_once(self) -> None:
         system, station_id = self._central_system, self.settings.station.id
-        async with self._http.ws_connect(
+        socket = await self._http.ws_connect(
             f"{system.url.rstrip('/')}/{station_id}",
             protocols=(self.settings.version.subprotocol,),
-            auth=BasicAuth(station_id, self._password) if self._password else None,
+            headers={hdrs.AUTHORIZATION: _basic(station_id, self._password)} if self._password else None,
             ssl=system.tls or True,
             compress=0,
-        ) as socket:
-            if socket.protocol != self.settings.version.subprotocol:
-                self._log.warning("central system speaks no common version", protocol=socket.protocol)
-                return
-            self.connections += 1
-            await self._serve(socket)
+        )
+        abandoned = False
+        try:
+            if socket.protocol == self.settings.version.subprotocol:
+                self.connections += 1
+                abandoned = await self._serve(socket)
+            else:
+                self._log.warning("the central system speaks another version", protocol=socket.protocol)
+        finally:
+            await self._close(self._abandoned)
+            self._abandoned = socket if abandoned else None
+            if not abandoned:
+                await self._close(socket)
 
-    async def _serve(self, socket: ClientWebSocketResponse) -> None:
+    async def _serve(self, socket: ClientWebSocketResponse) -> bool:
+        """Use a connection until it ends; returns whether it is to be left open, unused."""
         self.core.reset_wanted = False
         self.core.connected(self._clock.now())
         self._wake()
-        tasks = {asyncio.create_task(self._receive_all(socket)), asyncio.create_task(self._send_all(socket))}
+        fate = asyncio.create_task(self._await_fate(socket))
+        tasks = {fate, asyncio.create_task(self._receive_all(socket)), asyncio.create_task(self._send_all(socket))}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -203,6 +216,24 @@ class VirtualStation:
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
+        return not fate.cancelled() and not socket.closed
+
+    async def _await_fate(self, socket: ClientWebSocketResponse) -> None:
+        """Wait for what goes wrong with a connection by itself: it is lost, or another one is opened beside it."""
+        figures = self.settings.figures
+        if self.settings.has(Misbehaviour.DROPS_AT_RANDOM):
+            await self._clock.sleep(self._random.expovariate(1.0 / figures.drop_every_s))
+            lost: Socket = socket.get_extra_info("socket")
+            lost.shutdown(SHUT_RDWR)
+            await asyncio.Event().wait()
+        if self.settings.has(Misbehaviour.TWO_SOCKETS):
+            await self._clock.sleep(figures.second_socket_every_s)
+            return
+        await asyncio.Event().wait()
+
+    async def _close(self, socket: ClientWebSocketResponse | None) -> None:
+        if socket is not None and not socket.closed:
+            await socket.close()
 
     # ------------------------------------------------------------------ hears
 
@@ -283,3 +314,7 @@ class VirtualStation:
         self.core.outbox.acknowledge(call.message_id, result.payload)
         self._nudge.set()
         return True
+
+
+def _basic(name: str, password: str) -> str:
+    return "Basic " + b64encode(f"{name}:{password}".encode()).decode()

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -33,12 +34,13 @@ class ScriptedCentralSystem:
     schema_problems: list[str] = field(default_factory=list)
     sockets: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     credentials: dict[str, str] = field(default_factory=dict)
+    subprotocols: tuple[str, ...] = ("ocpp1.6", "ocpp2.0.1")
     connections: int = 0
+    refusals: int = 0
     url: str = ""
 
     def __post_init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[list[Any]]] = {}
-        self._changed = asyncio.Event()
         self._transactions: dict[tuple[str, str], int] = {}
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -90,26 +92,17 @@ class ScriptedCentralSystem:
         """Calls heard so far."""
         return [one for one in self.heard if one.action == action and station in (None, one.station)]
 
-    async def until(self, condition: Callable[[], object], within_s: float = 5.0) -> None:
-        """Wait until a condition on what was heard holds."""
-        async with asyncio.timeout(within_s):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         station = request.match_info["station"]
-        if station in self.credentials:
-            expected = self.credentials[station]
-            if request.headers.get("Authorization") != expected:
-                return web.Response(status=401)
-        socket = web.WebSocketResponse(protocols=("ocpp1.6", "ocpp2.0.1"))
+        if request.headers.get("Authorization") != self.credentials.get(station, request.headers.get("Authorization")):
+            self.refusals += 1
+            return web.Response(status=401)
+        socket = web.WebSocketResponse(protocols=self.subprotocols)
         await socket.prepare(request)
         self.sockets[station] = socket
         self.connections += 1
         connection = self.connections
         version = (socket.ws_protocol or "").removeprefix("ocpp")
-        self._changed.set()
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 await self._hear(socket, station, json.loads(message.data), version, connection)
@@ -125,14 +118,11 @@ class ScriptedCentralSystem:
         self.heard.append(call)
         self._check(MessageType.Call, call.action, call.payload, version)
         answer = self.answers[call.action](call) if call.action in self.answers else self._usual(call, version)
-        if answer is not None:
+        if answer is not None and not socket.closed:
             await socket.send_str(json.dumps([MessageType.CallResult, call.message_id, answer]))
-        self._changed.set()
 
     def _check(self, kind: int, action: str, payload: dict[str, Any], version: str) -> None:
         exact = (version, action, kind) == ("1.6", "GetCompositeSchedule", MessageType.CallResult)
-        from decimal import Decimal
-
         validator = get_validator(kind, action, version, parse_float=Decimal if exact else float)
         checked = json.loads(json.dumps(payload), parse_float=Decimal) if exact else payload
         for problem in validator.iter_errors(checked):
