@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Select, select, update
 
 from connectors.storage.codec import BILL_JSON, RECORD_JSON
 from connectors.storage.statements import fetched, insert_new, upsert
@@ -42,13 +42,13 @@ class DatabaseRecordStore:
         )
 
     async def undelivered(self, at: datetime, limit: int) -> tuple[tuple[EnergyCostRecord, int], ...]:
-        """Queued records due for delivery at ``at``, oldest first, each with the number of attempts so far."""
-        due = BILLING_DELIVERY.c.next_attempt_at.is_(None) | (BILLING_DELIVERY.c.next_attempt_at <= at)
+        """Queued records due for delivery at ``at``, longest due first, each with the number of attempts so far."""
+        delivery = BILLING_DELIVERY.c
         query = (
-            select(ENERGY_COST_RECORD.c.body, BILLING_DELIVERY.c.attempts)
-            .join(BILLING_DELIVERY, BILLING_DELIVERY.c.record_id == ENERGY_COST_RECORD.c.id)
-            .where(BILLING_DELIVERY.c.delivered_at.is_(None), due)
-            .order_by(ENERGY_COST_RECORD.c.sequence)
+            select(ENERGY_COST_RECORD.c.body, delivery.attempts)
+            .join(BILLING_DELIVERY, delivery.record_sequence == ENERGY_COST_RECORD.c.sequence)
+            .where(delivery.delivered_at.is_(None), delivery.next_attempt_at <= at)
+            .order_by(delivery.next_attempt_at, delivery.record_sequence)
             .limit(limit)
         )
         return await self._transactions.read(
@@ -106,17 +106,25 @@ def _add_record(connection: Connection, record: EnergyCostRecord) -> bool:
     }
     if not insert_new(connection, ENERGY_COST_RECORD, row):
         return False
-    connection.execute(BILLING_DELIVERY.insert().values(record_id=record.id, attempts=0, error=""))
+    sequence = connection.scalar(_sequence_of(record.id))
+    connection.execute(
+        BILLING_DELIVERY.insert(),
+        {"record_sequence": sequence, "attempts": 0, "next_attempt_at": record.made_at, "error": ""},
+    )
     return True
 
 
 def _mark(connection: Connection, record_id: RecordId, outcome: Mapping[str, object]) -> None:
     """Count an attempt with its ``outcome``, unless the record was delivered before."""
-    delivery = BILLING_DELIVERY.c.record_id == record_id
-    if connection.scalar(select(BILLING_DELIVERY.c.attempts).where(delivery)) is None:
+    sequence = connection.scalar(_sequence_of(record_id))
+    if sequence is None:
         raise NotFound("energy-cost record", record_id)
     connection.execute(
         update(BILLING_DELIVERY)
-        .where(delivery, BILLING_DELIVERY.c.delivered_at.is_(None))
+        .where(BILLING_DELIVERY.c.record_sequence == sequence, BILLING_DELIVERY.c.delivered_at.is_(None))
         .values(attempts=BILLING_DELIVERY.c.attempts + 1, **outcome)
     )
+
+
+def _sequence_of(record_id: RecordId) -> Select[tuple[int]]:
+    return select(ENERGY_COST_RECORD.c.sequence).where(ENERGY_COST_RECORD.c.id == record_id)

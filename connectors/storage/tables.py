@@ -260,15 +260,18 @@ Index("ix_energy_cost_record_site_id_made_at", ENERGY_COST_RECORD.c.site_id, ENE
 BILLING_DELIVERY = Table(
     "billing_delivery",
     METADATA,
-    Column("record_id", Text, ForeignKey("energy_cost_record.id"), primary_key=True),
+    Column(
+        "record_sequence", _RowNumber, ForeignKey("energy_cost_record.sequence"), primary_key=True, autoincrement=False
+    ),
     Column("attempts", Integer, nullable=False),
-    Column("next_attempt_at", UtcInstant),  # NULL: at once
+    Column("next_attempt_at", UtcInstant, nullable=False),
     Column("delivered_at", UtcInstant),
     Column("error", Text, nullable=False),
 )
 Index(
     "ix_billing_delivery_open",
     BILLING_DELIVERY.c.next_attempt_at,
+    BILLING_DELIVERY.c.record_sequence,
     sqlite_where=BILLING_DELIVERY.c.delivered_at.is_(None),
     postgresql_where=BILLING_DELIVERY.c.delivered_at.is_(None),
 )

@@ -231,21 +231,23 @@ def _create_records() -> None:
     op.create_index("ix_energy_cost_record_site_id_made_at", "energy_cost_record", ["site_id", "made_at"])
     op.create_table(
         "billing_delivery",
-        sa.Column("record_id", sa.Text(), nullable=False),
+        sa.Column("record_sequence", _row_number_type(), autoincrement=False, nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("next_attempt_at", sa.BigInteger()),
+        sa.Column("next_attempt_at", sa.BigInteger(), nullable=False),
         sa.Column("delivered_at", sa.BigInteger()),
         sa.Column("error", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["record_id"], ["energy_cost_record.id"], name="fk_billing_delivery_record_id_energy_cost_record"
+            ["record_sequence"],
+            ["energy_cost_record.sequence"],
+            name="fk_billing_delivery_record_sequence_energy_cost_record",
         ),
-        sa.PrimaryKeyConstraint("record_id", name="pk_billing_delivery"),
+        sa.PrimaryKeyConstraint("record_sequence", name="pk_billing_delivery"),
     )
     undelivered = sa.text("delivered_at IS NULL")
     op.create_index(
         "ix_billing_delivery_open",
         "billing_delivery",
-        ["next_attempt_at"],
+        ["next_attempt_at", "record_sequence"],
         sqlite_where=undelivered,
         postgresql_where=undelivered,
     )
@@ -276,9 +278,13 @@ def _create_audit_log() -> None:
 
 
 def _row_number() -> sa.Column[int]:
-    """A column that the database counts up; SQLite does so for INTEGER alone."""
-    kind = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-    return sa.Column("sequence", kind, autoincrement=True, nullable=False)
+    """A column that the database counts up."""
+    return sa.Column("sequence", _row_number_type(), autoincrement=True, nullable=False)
+
+
+def _row_number_type() -> sa.types.TypeEngine[int]:
+    """Large whole numbers; SQLite counts up in columns of the type INTEGER alone."""
+    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def _forbid_changes(table: str) -> None:
