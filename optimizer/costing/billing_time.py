@@ -23,11 +23,22 @@ def billing_months(tariff: Tariff, instant: datetime) -> Interval:
     return tariff.billing_month(instant)
 
 
-def billing_days(tariff: Tariff, instant: datetime) -> Interval:
-    """The local day of ``instant``."""
-    local = instant.astimezone(tariff.zone)
-    start = datetime.combine(local.date(), time(0), tariff.zone)
+def billing_days(tariff: Tariff, instant: datetime, begins: time = time(0)) -> Interval:
+    """The billing day of ``instant``, from the local time ``begins`` of one day to that of the next."""
+    day = instant.astimezone(tariff.zone).date()
+    start = datetime.combine(day, begins, tariff.zone)
+    if instant < start:
+        start -= timedelta(days=1)
     return Interval(start, start + timedelta(days=1))
+
+
+def days_beginning(at: time) -> BillingCalendar:
+    """Billing days that begin at a local time of their own, for who closes the books when a shift ends."""
+
+    def window_of(tariff: Tariff, instant: datetime) -> Interval:
+        return billing_days(tariff, instant, at)
+
+    return window_of
 
 
 def windows_from(start: datetime, length: timedelta) -> BillingCalendar:

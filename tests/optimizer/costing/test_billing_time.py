@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -12,6 +12,7 @@ from optimizer.costing.billing_time import (
     billing_days,
     billing_months,
     costing_grid,
+    days_beginning,
     days_in,
     equal_steps,
     local_days,
@@ -104,6 +105,15 @@ class TestCalendars:
         assert billing_days(tariff, instant) == Interval(
             datetime(2026, 8, 31, 7, tzinfo=UTC), datetime(2026, 9, 1, 7, tzinfo=UTC)
         )
+
+    @pytest.mark.parametrize(
+        ("hour", "begin"), [(6, 31), (7, 31), (13, 31), (14, 32), (20, 32)], ids=lambda value: f"{value}"
+    )
+    def test_billing_days_may_begin_in_the_morning(self, build: Any, hour: int, begin: int) -> None:
+        tariff = build.tariff(zone="America/Los_Angeles")
+        window = days_beginning(time(7))(tariff, datetime(2026, 9, 1, hour, tzinfo=UTC))
+        expected = datetime(2026, 8, 1, 14, tzinfo=UTC) + timedelta(days=begin - 1)
+        assert window == Interval(expected, expected + timedelta(days=1))
 
     @DAYS
     def test_days_have_their_true_length(self, build: Any, day: str, quarters: int) -> None:
