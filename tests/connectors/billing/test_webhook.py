@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
+from manual_clock import ManualClock
 
 from connectors.billing.delivery import RETRY_DELAYS_S, DeliveryRound, deliver_due
 from connectors.billing.public_addresses import PublicAddressResolver
@@ -29,22 +30,6 @@ from optimizer.errors import DeliveryFailed, InvalidConfiguration, ReceiverGone,
 SECRET = "whsec_" + base64.b64encode(b"thirty-two bytes of a test secret").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the secret that is being replaced").decode()
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-
-class TurnedClock:
-    """A clock that the test turns by hand."""
-
-    def __init__(self) -> None:
-        self.at = NOW
-
-    def now(self) -> datetime:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-
-    def wall_seconds(self, seconds: float) -> float:
-        return seconds
 
 
 def record(number: int = 1, status: RecordStatus = RecordStatus.FINAL) -> EnergyCostRecord:
@@ -175,12 +160,12 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-def clock() -> TurnedClock:
-    return TurnedClock()
+def clock() -> ManualClock:
+    return ManualClock(NOW)
 
 
 @pytest.fixture
-async def sink(receiver: Receiver, clock: TurnedClock) -> AsyncIterator[WebhookBillingSink]:
+async def sink(receiver: Receiver, clock: ManualClock) -> AsyncIterator[WebhookBillingSink]:
     async with WebhookBillingSink(
         receiver.url, [SECRET, OLD_SECRET], clock, timeout_s=5.0, allow_private_address=True
     ) as sink:
@@ -289,7 +274,7 @@ class TestAnswers:
                 await sink.deliver(record())
         assert len(receiver.requests) == 1
 
-    async def test_silence_is_given_up(self, receiver: Receiver, clock: TurnedClock) -> None:
+    async def test_silence_is_given_up(self, receiver: Receiver, clock: ManualClock) -> None:
         receiver.never_answers()
         async with WebhookBillingSink(
             receiver.url, [SECRET], clock, timeout_s=0.05, allow_private_address=True
@@ -305,13 +290,13 @@ class TestAnswers:
             await sink.deliver(record())
 
 
-async def run_round(outbox: Outbox, sink: WebhookBillingSink, clock: TurnedClock, seed: int = 1) -> DeliveryRound:
+async def run_round(outbox: Outbox, sink: WebhookBillingSink, clock: ManualClock, seed: int = 1) -> DeliveryRound:
     return await deliver_due(outbox, sink, clock, Random(seed))
 
 
 class TestDelivery:
     async def test_all_due_records_are_handed_over(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(1), record(2), record(3)])
         assert await run_round(outbox, sink, clock) == DeliveryRound(3, 0, stopped=False)
@@ -320,7 +305,7 @@ class TestDelivery:
         assert len(receiver.requests) == 3
 
     async def test_a_refused_record_does_not_hold_up_the_others(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(1), record(2)])
         receiver.says(400, "who is session-1?")
@@ -328,7 +313,7 @@ class TestDelivery:
         assert outbox.delivered == ["record-2"]
         assert "who is session-1?" in outbox.errors[0]
 
-    async def test_where_nobody_answers_the_round_ends(self, receiver: Receiver, clock: TurnedClock) -> None:
+    async def test_where_nobody_answers_the_round_ends(self, receiver: Receiver, clock: ManualClock) -> None:
         outbox = Outbox([record(1), record(2), record(3)])
         receiver.never_answers()
         async with WebhookBillingSink(
@@ -338,7 +323,7 @@ class TestDelivery:
         assert outbox.attempts == {"record-1": 1, "record-2": 0, "record-3": 0}
 
     async def test_a_receiver_that_is_gone_keeps_the_records_queued(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(1), record(2)])
         receiver.says(410)
@@ -346,12 +331,12 @@ class TestDelivery:
         assert list(outbox.queued) == ["record-1", "record-2"]
 
     async def test_a_record_whose_receipt_got_lost_is_repeated_alike_and_taken_once(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(1)])
         receiver.takes_and_hangs_up()
         assert await run_round(outbox, sink, clock) == DeliveryRound(0, 1, stopped=True)
-        clock.at += timedelta(seconds=6)
+        clock.advance(seconds=6)
         assert await run_round(outbox, sink, clock) == DeliveryRound(1, 0, stopped=False)
         (_, first, first_body), (_, second, second_body) = receiver.requests
         assert first["webhook-id"] == second["webhook-id"]
@@ -360,22 +345,22 @@ class TestDelivery:
         assert len(receiver.taken) == 1
 
     async def test_attempts_follow_the_schedule_and_never_end(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(1)])
         for delay_s in (*RETRY_DELAYS_S, RETRY_DELAYS_S[-1], RETRY_DELAYS_S[-1]):
             receiver.says(500)
             assert (await run_round(outbox, sink, clock)).failed == 1
-            waited_s = (outbox.due_at[RecordId("record-1")] - clock.at).total_seconds()
+            waited_s = (outbox.due_at[RecordId("record-1")] - clock.now()).total_seconds()
             assert delay_s <= waited_s <= 1.1 * delay_s
-            clock.at += timedelta(seconds=0.99 * delay_s)
+            clock.advance(seconds=0.99 * delay_s)
             assert (await run_round(outbox, sink, clock)).failed == 0
-            clock.at = outbox.due_at[RecordId("record-1")]
+            clock.advance(seconds=waited_s - 0.99 * delay_s)
         assert (await run_round(outbox, sink, clock)).delivered == 1
         assert RETRY_DELAYS_S == (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 
     async def test_records_that_failed_together_return_apart(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(number) for number in range(1, 6)])
         for _ in range(5):
@@ -384,7 +369,7 @@ class TestDelivery:
         assert len(set(outbox.due_at.values())) == 5
 
     async def test_the_time_a_receiver_asks_for_is_added_to_the_schedule(
-        self, receiver: Receiver, sink: WebhookBillingSink, clock: TurnedClock
+        self, receiver: Receiver, sink: WebhookBillingSink, clock: ManualClock
     ) -> None:
         outbox = Outbox([record(1)])
         receiver.says(429, Retry_After="3600")
@@ -424,14 +409,14 @@ class TestAddress:
     )
     def test_an_address_that_must_not_be_sent_to_is_refused(self, url: str, private: bool, fix: str) -> None:
         with pytest.raises(InvalidConfiguration, match=fix):
-            WebhookBillingSink(url, [SECRET], TurnedClock(), allow_private_address=private)
+            WebhookBillingSink(url, [SECRET], ManualClock(NOW), allow_private_address=private)
 
     @pytest.mark.parametrize(
         ("url", "private"),
         [("https://billing.example/x", False), ("https://93.184.216.34/x", False), ("http://10.1.2.3:8080/x", True)],
     )
     def test_other_addresses_are_taken(self, url: str, private: bool) -> None:
-        WebhookBillingSink(url, [SECRET], TurnedClock(), allow_private_address=private)
+        WebhookBillingSink(url, [SECRET], ManualClock(NOW), allow_private_address=private)
 
     async def test_a_name_resolves_to_public_addresses_only(self) -> None:
         resolver = PublicAddressResolver(FixedResolver("192.168.0.7", "93.184.216.34", "fe80::1%eth0"))
@@ -439,7 +424,7 @@ class TestAddress:
         await resolver.close()
 
     async def test_a_name_of_the_private_network_is_not_sent_to(self) -> None:
-        async with WebhookBillingSink("https://localhost:9/x", [SECRET], TurnedClock()) as sink:
+        async with WebhookBillingSink("https://localhost:9/x", [SECRET], ManualClock(NOW)) as sink:
             with pytest.raises(ReceiverUnreachable, match="localhost has no public address"):
                 await sink.deliver(record())
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from manual_clock import ManualClock
 
 from connectors.prices.book import TariffBook, TariffEntry
 from connectors.prices.price_files import FilePriceSource
@@ -18,22 +19,6 @@ SITE = SiteId("garage")
 MIDNIGHT = datetime(2026, 3, 9, 23, tzinfo=UTC)  # 00:00 in Berlin on Tuesday 10 March
 BERLIN = "Europe/Berlin"
 HOUR = timedelta(hours=1)
-
-
-class StillClock:
-    """A clock that the test turns by hand."""
-
-    def __init__(self, at: datetime = MIDNIGHT) -> None:
-        self.at = at
-
-    def now(self) -> datetime:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-
-    def wall_seconds(self, seconds: float) -> float:
-        return seconds
 
 
 def hourly(start: datetime, prices: list[int], currency: str = "EUR") -> PriceSeries:
@@ -60,9 +45,9 @@ def network_tariff(*, market_priced: bool = True, time_zone: str = BERLIN) -> Ta
     return Tariff(TariffId("t"), "Depot", "EUR", time_zone, (band,), market_priced=market_priced)
 
 
-def book_on(exchange: Exchange, clock: StillClock | None = None, fallback: str | None = None) -> TariffBook:
+def book_on(exchange: Exchange, clock: ManualClock | None = None, fallback: str | None = None) -> TariffBook:
     entry = TariffEntry(network_tariff(), exchange, Decimal(fallback) if fallback else None)
-    return TariffBook({SITE: entry}, clock or StillClock(), refresh_s=600)
+    return TariffBook({SITE: entry}, clock or ManualClock(MIDNIGHT), refresh_s=600)
 
 
 async def prices_of(book: TariffBook, start: datetime, end: datetime) -> PriceSeries:
@@ -109,25 +94,25 @@ async def test_substitutes_reach_over_several_days() -> None:
 
 
 async def test_substitutes_give_way_once_the_day_is_published() -> None:
-    exchange, clock = Exchange(hourly(MIDNIGHT, [1] * 24)), StillClock()
+    exchange, clock = Exchange(hourly(MIDNIGHT, [1] * 24)), ManualClock(MIDNIGHT)
     book = book_on(exchange, clock)
     ask = (MIDNIGHT, MIDNIGHT + 48 * HOUR)
     assert set((await prices_of(book, *ask)).prices_per_kwh) == {1}
     exchange.published = hourly(MIDNIGHT, [1] * 24 + [2] * 24)
-    clock.at += timedelta(minutes=9)
+    clock.advance(minutes=9)
     assert set((await prices_of(book, *ask)).prices_per_kwh) == {1}
-    clock.at += timedelta(minutes=1)
+    clock.advance(minutes=1)
     series = await prices_of(book, *ask)
     assert list(series.prices_per_kwh) == [1] * 24 + [2] * 24
     assert series.source == "exchange"
 
 
 async def test_an_unpublished_time_is_asked_for_once_in_a_while_though_the_horizon_moves_on() -> None:
-    exchange, clock = Exchange(hourly(MIDNIGHT, [1] * 24)), StillClock()
+    exchange, clock = Exchange(hourly(MIDNIGHT, [1] * 24)), ManualClock(MIDNIGHT)
     book = book_on(exchange, clock)
-    for minutes in range(0, 60, 5):
-        clock.at = MIDNIGHT + timedelta(minutes=minutes)
-        await prices_of(book, clock.at, clock.at + 30 * HOUR)
+    for _ in range(12):
+        await prices_of(book, clock.now(), clock.now() + 30 * HOUR)
+        clock.advance(minutes=5)
     assert len(exchange.questions) == 6
 
 
@@ -140,11 +125,11 @@ async def test_a_question_in_vain_does_not_hold_up_an_earlier_time() -> None:
 
 
 async def test_prices_known_before_an_outage_serve_on() -> None:
-    exchange, clock = Exchange(hourly(MIDNIGHT, list(range(24)))), StillClock()
+    exchange, clock = Exchange(hourly(MIDNIGHT, list(range(24)))), ManualClock(MIDNIGHT)
     book = book_on(exchange, clock)
     await prices_of(book, MIDNIGHT, MIDNIGHT + 24 * HOUR)
     exchange.published = None
-    clock.at += 23 * HOUR
+    clock.advance(hours=23)
     series = await prices_of(book, MIDNIGHT + 23 * HOUR, MIDNIGHT + 26 * HOUR)
     assert list(series.prices_per_kwh) == [23, 0, 1]
     assert "not published" in series.source
@@ -179,7 +164,7 @@ async def test_the_stated_fallback_is_the_last_resort_and_is_named() -> None:
 async def test_substitutes_keep_the_local_hour_when_clocks_change(
     known_day: datetime, wanted_hours: int, expected: list[int]
 ) -> None:
-    book = book_on(Exchange(hourly(known_day, list(range(24)))), StillClock(known_day))
+    book = book_on(Exchange(hourly(known_day, list(range(24)))), ManualClock(known_day))
     unpublished = known_day + 24 * HOUR
     series = await prices_of(book, known_day, unpublished + wanted_hours * HOUR)
     assert [series.price_per_kwh_at(unpublished + hour * HOUR) for hour in range(wanted_hours)] == expected
@@ -198,18 +183,18 @@ async def test_a_gap_between_known_prices_is_asked_for_and_stands_in_until_then(
 
 async def test_a_tariff_without_market_is_given_as_it_is() -> None:
     tariff = network_tariff(market_priced=False)
-    book = TariffBook({SITE: TariffEntry(tariff)}, StillClock())
+    book = TariffBook({SITE: TariffEntry(tariff)}, ManualClock(MIDNIGHT))
     assert await book.tariff(SITE, MIDNIGHT, MIDNIGHT + HOUR) is tariff
 
 
 async def test_an_unknown_site_is_named() -> None:
     with pytest.raises(NotFound, match="elsewhere"):
-        await TariffBook({}, StillClock()).tariff(SiteId("elsewhere"), MIDNIGHT, MIDNIGHT + HOUR)
+        await TariffBook({}, ManualClock(MIDNIGHT)).tariff(SiteId("elsewhere"), MIDNIGHT, MIDNIGHT + HOUR)
 
 
 def test_a_tariff_on_day_ahead_prices_needs_a_source() -> None:
     with pytest.raises(InvalidConfiguration, match=r"tariffs\.garage\.market"):
-        TariffBook({SITE: TariffEntry(network_tariff())}, StillClock())
+        TariffBook({SITE: TariffEntry(network_tariff())}, ManualClock(MIDNIGHT))
 
 
 async def test_prices_in_another_currency_are_refused() -> None:
