@@ -93,7 +93,7 @@ def demo(
             day,
             speed=speed,
             wall_start=wall_time() + LEAD,
-            ports=_free_ports(),
+            ports=free_ports(),
             prices_file=prices,
             prices_zone=zone,
         )
@@ -113,7 +113,7 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
     yield chosen
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
     """Two ports of the loopback that nobody uses now."""
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
@@ -137,7 +137,7 @@ async def _live(written: DemoFolder, day: GarageDay, options: Options, console: 
         highlight=False,
     )
     async with serving(written) as process, ServiceClient(written.http_url, written.api_key) as client:
-        await _ready(client, process, written)
+        await until_ready(client, process, written)
         report = await _play(LivingDay(site, day, tariff, clock, client, written), process, options, console)
         failed = _tell(report, tariff, site, options, console)
         if options.stay:
@@ -254,7 +254,12 @@ async def stop_service(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _ready(client: ServiceClient, process: asyncio.subprocess.Process, written: DemoFolder) -> None:
+async def until_ready(client: ServiceClient, process: asyncio.subprocess.Process, written: DemoFolder) -> None:
+    """Wait until the service has planned.
+
+    Raises:
+        ChargeHorizonError: It ended, or took too long; the end of its log says why.
+    """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + READY_WITHIN_S
     while not await client.is_ready():

@@ -58,6 +58,8 @@ class DayReport:
     """Energy that the cars took [kWh]."""
     wanted_kwh: float
     """Energy that the cars are known to take when nothing holds them back [kWh]."""
+    metered_kwh: Decimal
+    """Sum of all stations' registers [kWh]."""
     charging: PowerSeries
     """True sum of all cars, mean of each quarter-hour."""
     grid_import: PowerSeries
@@ -239,6 +241,7 @@ class LiveDay:
             sessions=len(totals),
             delivered_kwh=sum(total.delivered_kwh for total in totals),
             wanted_kwh=sum(total.wanted_kwh for total in totals),
+            metered_kwh=virtual.plant.charged_kwh(),
             charging=quarter_hours(virtual.plant.charging, DAY_START, DAY_END),
             grid_import=quarter_hours(virtual.plant.grid_import, DAY_START, DAY_END),
             uncontrolled=uncontrolled,

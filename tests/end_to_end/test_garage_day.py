@@ -1,0 +1,105 @@
+"""The whole demo day in simulated time: real service process, real websockets, real HTTP, real SQLite, real HiGHS."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_garage import Garage, running_garage
+
+from api.cli_demo import start_service, stop_service
+from scenarios.garage import DAY_START
+from scenarios.live_day import DayReport, LiveDay
+
+SPEED = 600.0
+
+
+@pytest.mark.slow
+async def test_a_day_of_the_garage(tmp_path: Path) -> None:
+    told: list[str] = []
+    async with running_garage(tmp_path / "demo", SPEED) as garage:
+        report = await _live_day(garage, told).play(garage.written.ocpp_url)
+        records = await _records(garage)
+    _assert_limit_was_sacred(report)
+    _assert_everything_is_recorded_once(report, records)
+    _assert_bill_is_shared_exactly(report, records)
+    assert report.cost < report.uncontrolled_cost
+    assert report.delivered_kwh > 0.85 * report.wanted_kwh
+    event = report.grid_event
+    assert datetime.fromisoformat(event["confirmed_at"]) < datetime.fromisoformat(event["intervals"][-1]["end"])
+    assert report.grid_event_peak_kw <= event["intervals"][-1]["value"] + 1.0
+    assert report.failed_checks() == ()
+    assert any("booked" in text for text in told)
+    assert any("utility" in text for text in told)
+
+
+@pytest.mark.slow
+async def test_a_day_with_two_power_cuts(tmp_path: Path) -> None:
+    async with running_garage(tmp_path / "demo", SPEED) as garage:
+        restarted: list[asyncio.subprocess.Process] = []
+
+        async def cut_power() -> None:
+            process = garage.process
+            for hours in (2.6, 7.2):
+                await garage.clock.sleep((DAY_START + timedelta(hours=hours) - garage.clock.now()).total_seconds())
+                process.kill()
+                await process.wait()
+                process = await start_service(garage.written)
+                restarted.append(process)
+
+        cutting = asyncio.create_task(cut_power())
+        try:
+            report = await _live_day(garage, []).play(garage.written.ocpp_url)
+            await cutting
+            records = await _records(garage)
+        finally:
+            cutting.cancel()
+            for process in restarted:
+                await stop_service(process)
+    assert len(restarted) == 2
+    _assert_limit_was_sacred(report)
+    _assert_everything_is_recorded_once(report, records)
+    _assert_bill_is_shared_exactly(report, records)
+
+
+def _live_day(garage: Garage, told: list[str]) -> LiveDay:
+    return LiveDay(garage.site, garage.day, garage.tariff, garage.clock, garage.client, told.append)
+
+
+async def _records(garage: Garage) -> list[dict[str, Any]]:
+    answer = await garage.client.get("/v1/energy-cost-records")
+    records: list[dict[str, Any]] = answer["energy_cost_records"]
+    return records
+
+
+def _assert_limit_was_sacred(report: DayReport) -> None:
+    """The true sum at every instant, not only in samples."""
+    assert report.excesses == ()
+    assert report.extremes.import_kw <= report.import_limit_kw
+    assert report.uncontrolled.peak_import_kw > report.import_limit_kw, "the limit must bind"
+
+
+def _assert_everything_is_recorded_once(report: DayReport, records: list[dict[str, Any]]) -> None:
+    assert report.unacknowledged == 0
+    for status in ("provisional", "final"):
+        of_status = [record["session_id"] for record in records if record["status"] == status]
+        assert len(of_status) == len(set(of_status)) == report.sessions
+    metered_kwh = sum(Decimal(record["energy_kwh"]) for record in records if record["status"] == "final")
+    assert metered_kwh == report.metered_kwh
+
+
+def _assert_bill_is_shared_exactly(report: DayReport, records: list[dict[str, Any]]) -> None:
+    """Records + building + losses + unassigned = bill; provisional + adjustment = final, session by session."""
+    finals = {record["session_id"]: Decimal(record["total"]) for record in records if record["status"] == "final"}
+    others = [Decimal(share["amount"]) for share in report.balance["shares"] if share["payer"] != "sessions"]
+    assert sum(finals.values()) + sum(others) == Decimal(report.balance["bill"]["total"])
+    assert report.balance["balanced"]
+    billed = dict.fromkeys(finals, Decimal(0))
+    for record in records:
+        if record["status"] in ("provisional", "adjustment"):
+            billed[record["session_id"]] += Decimal(record["total"])
+    assert billed == finals
