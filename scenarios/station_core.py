@@ -10,7 +10,7 @@ order and at its exact instant; `answer` takes a call of the central system; `ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from scenarios.profiles import (
 )
 from scenarios.station_dialect import ALL_MEASURANDS, Dialect, Message, Sampled, sampled_values
 from scenarios.station_settings import Misbehaviour, StationSettings
-from scenarios.station_state import EvseReading, EvseState, HeldReservation, StationWatchers, Transaction, Visit
+from scenarios.station_state import EvseReading, EvseState, StationWatchers, Transaction, Visit
 from scenarios.vehicle_model import VehicleModel, WakeBehaviour
 from scenarios.virtual_evse import VirtualEvse
 
@@ -95,7 +95,7 @@ class StationCore:
         self.is_online = True
         if not self.is_booted or self.settings.boots_on_reconnect:
             self.is_booted = False
-            self._boot()
+            self.boot()
         else:
             self._note_states(now)
 
@@ -155,7 +155,7 @@ class StationCore:
             yield self._next_reading_at, self._read_all
         if self._boot_again_at is not None:
             yield self._boot_again_at, self._boot_again
-        yield self._last_told_at + timedelta(seconds=self.heartbeat_interval_s), self._heartbeat
+        yield self._last_told_at + timedelta(seconds=self.heartbeat_interval_s), self.heartbeat
 
     def _settle(self, at: datetime) -> None:
         for state in self.evses.values():
@@ -220,7 +220,7 @@ class StationCore:
         if (reserved_for is not None and reserved_for != visit.token_id) or not state.is_operative:
             visit.refused = True
         elif state.token_waiting is not None:
-            self._begin(state, visit.token_id, at)
+            self.begin(state, visit.token_id, at)
         else:
             self._ask_for(state, visit)
         return visit
@@ -240,7 +240,7 @@ class StationCore:
             if state.visit is not visit or state.transaction is not None:
                 return
             if self.dialect.read_authorize(payload):
-                self._begin(state, visit.token_id, self._now)
+                self.begin(state, visit.token_id, self._now)
             else:
                 visit.refused = True
 
@@ -251,11 +251,12 @@ class StationCore:
         if state.visit is not visit or state.transaction is not None:
             return
         if self.settings.starts_offline:
-            self._begin(state, visit.token_id, self._now)
+            self.begin(state, visit.token_id, self._now)
         else:
             visit.refused = True
 
-    def _begin(self, state: EvseState, token_id: TokenId, at: datetime) -> None:
+    def begin(self, state: EvseState, token_id: TokenId, at: datetime) -> None:
+        """Begin a transaction at an EVSE."""
         at = max(at, state.physics.settled_at)
         state.physics.advance(at)
         reading = state.reading_at(at)
@@ -311,6 +312,15 @@ class StationCore:
         if self.reset_when_idle and not any(one.transaction for one in self.evses.values()):
             self.reset("ImmediateReset", at)
 
+    def reset(self, reason: str, now: datetime) -> None:
+        """End all transactions, lose the connection and announce itself again."""
+        self.reset_when_idle = False
+        for state in self.evses.values():
+            self.end_transaction(state, now, reason)
+        self.is_booted = False
+        self.reset_wanted = True
+        self._boot_reason = "RemoteReset"
+
     def _unplug(self, state: EvseState, at: datetime) -> None:
         self.end_transaction(state, at, "EVDisconnected")
         state.physics.unplug(at)
@@ -361,91 +371,6 @@ class StationCore:
             delay = timedelta(0) if beginning else timedelta(seconds=reaction_s)
             state.physics.obey(self.profiles_of(state, now), max(now, state.physics.settled_at) + delay)
 
-    # ------------------------------------------------------------------ what a central system asks
-
-    def remote_start(
-        self,
-        evse_number: int | None,
-        token_id: TokenId,
-        number: int | None,
-        profile: ChargingProfile | None,
-        now: datetime,
-    ) -> bool:
-        """Start a transaction, or wait for a car; returns whether that is possible."""
-        candidates = [evse_number] if evse_number else sorted(self.evses)
-        for candidate in candidates:
-            state = self.evses.get(candidate)
-            if state is None or state.transaction is not None or not state.is_operative:
-                continue
-            if state.reservation is not None and state.reservation.token_id != token_id:
-                continue
-            state.token_waiting, state.remote_start_id, state.profile_waiting = token_id, number, profile
-            if state.visit is not None:
-                self._begin(state, token_id, now)
-            return True
-        return False
-
-    def remote_stop(self, transaction_id: str, now: datetime) -> bool:
-        """Stop a transaction; returns whether it runs here."""
-        for state in self.evses.values():
-            if state.transaction is not None and state.transaction.id == transaction_id:
-                self.end_transaction(state, now, "Remote")
-                return True
-        return False
-
-    def reset(self, reason: str, now: datetime) -> None:
-        """End all transactions, lose the connection and announce itself again."""
-        self.reset_when_idle = False
-        for state in self.evses.values():
-            self.end_transaction(state, now, reason)
-        self.is_booted = False
-        self.reset_wanted = True
-        self._boot_reason = "RemoteReset"
-
-    def reserve(self, evse_number: int, reservation: HeldReservation) -> str:
-        """Keep an EVSE for somebody; returns OCPP's status."""
-        states = [self.evses[evse_number]] if evse_number in self.evses else list(self.evses.values())
-        if evse_number and evse_number not in self.evses:
-            return "Rejected"
-        for state in states:
-            replaces = state.reservation is not None and state.reservation.id == reservation.id
-            if state.visit is None and state.is_operative and (state.reservation is None or replaces):
-                state.reservation = reservation
-                return "Accepted"
-        return "Unavailable" if not any(state.is_operative for state in states) else "Occupied"
-
-    def cancel_reservation(self, number: int) -> bool:
-        """Give an EVSE free; returns whether it was kept."""
-        for state in self.evses.values():
-            if state.reservation is not None and state.reservation.id == number:
-                state.reservation = None
-                return True
-        return False
-
-    def set_availability(self, evse_number: int, *, operative: bool) -> str:
-        """Take EVSEs out of service or back; returns OCPP's status."""
-        states = [self.evses[evse_number]] if evse_number in self.evses else list(self.evses.values())
-        for state in states:
-            state.is_operative = operative
-        return "Scheduled" if not operative and any(state.transaction for state in states) else "Accepted"
-
-    def trigger(self, message: str, evse_number: int | None, now: datetime) -> bool:
-        """Tell something that was asked for; returns whether it can be told."""
-        states = [state for state in self.evses.values() if evse_number in (None, 0, state.number)]
-        if message == "BootNotification":
-            self._boot()
-        elif message == "Heartbeat":
-            self._heartbeat(now)
-        elif message == "StatusNotification":
-            self._report_states(now, states)
-        elif message in ("MeterValues", "TransactionEvent"):
-            for state in states:
-                if message == "MeterValues" or state.transaction is not None:
-                    self._tell_reading(state, now, "Trigger")
-        else:
-            return False
-        return True
-
     # ------------------------------------------------------------------ what it tells
 
     def _tell(
@@ -463,7 +388,8 @@ class StationCore:
         self._last_told_at = self._now
         self.outbox.add(OutgoingCall(self.new_id(), action, write, durable, answered, failed), first=first)
 
-    def _boot(self) -> None:
+    def boot(self) -> None:
+        """Announce the station."""
         self._boot_again_at = None
         message = self.dialect.boot(self._boot_reason)
         # Nothing else may be sent before the first announcement is answered.
@@ -477,7 +403,7 @@ class StationCore:
         self.is_booted = True
         if answer.interval_s > 0:
             self.heartbeat_interval_s = answer.interval_s
-        self._report_states(self._now)
+        self.report_states(self._now)
         if self._storm_boots_left > 0:
             self._storm_boots_left -= 1
             self._boot_again_at = self._now + timedelta(seconds=self.settings.figures.boot_every_s)
@@ -489,14 +415,16 @@ class StationCore:
     def _boot_again(self, _at: datetime) -> None:
         self._boot_again_at = None
         if self.is_online:
-            self._boot()
+            self.boot()
 
-    def _heartbeat(self, at: datetime) -> None:
+    def heartbeat(self, at: datetime) -> None:
+        """Say that it lives."""
         self._last_told_at = at
         if self.is_booted:
             self._tell(self.dialect.heartbeat())
 
-    def _report_states(self, at: datetime, states: list[EvseState] | None = None) -> None:
+    def report_states(self, at: datetime, states: Iterable[EvseState] | None = None) -> None:
+        """Tell the states of EVSEs anew, of all where none are named."""
         for state in states if states is not None else self.evses.values():
             state.reported = None
         self._note_states(at)
@@ -517,14 +445,15 @@ class StationCore:
         self._next_reading_at = self._aligned_after(at)
         for state in self.evses.values():
             if state.transaction is not None or (self.settings.reads_when_idle and self.is_booted):
-                self._tell_reading(state, at, "Sample.Clock")
+                self.tell_reading(state, at, "Sample.Clock")
 
     def _sample(self, state: EvseState, at: datetime) -> None:
         if state.transaction is not None:
             state.transaction.next_sample_at = at + timedelta(seconds=self.sample_interval_s)
-            self._tell_reading(state, at, "Sample.Periodic")
+            self.tell_reading(state, at, "Sample.Periodic")
 
-    def _tell_reading(self, state: EvseState, at: datetime, context: str) -> None:
+    def tell_reading(self, state: EvseState, at: datetime, context: str) -> None:
+        """Tell what the meter of an EVSE shows at ``at``."""
         going = state.transaction
         self._tell(self.dialect.meter_values(state, going, state.reading_at(at), context), durable=going is not None)
         if going is not None and self.settings.has(Misbehaviour.REPLAYS_OLD_SAMPLES):

@@ -22,6 +22,7 @@ from scenarios.station_dialect import (
     composite_periods,
     profile_of,
 )
+from scenarios.station_orders import StationOrders
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
 from scenarios.station_variables import StationVariable, station_variables
@@ -48,6 +49,7 @@ class V16:
 
     def __init__(self, core: StationCore) -> None:
         self._core = core
+        self._orders = StationOrders(core)
         self._settings = core.settings
         self._time = StationTime(core.settings)
         self._variables = {variable.key: variable for variable in station_variables(core) if variable.key}
@@ -205,11 +207,11 @@ class V16:
     def _remote_start(self, payload: Mapping[str, Any], now: datetime) -> Payload:
         profile = self._profile(payload["chargingProfile"]) if "chargingProfile" in payload else None
         token_id = TokenId(payload["idTag"])
-        started = self._core.remote_start(payload.get("connectorId"), token_id, None, profile, now)
+        started = self._orders.remote_start(payload.get("connectorId"), token_id, None, profile, now)
         return {"status": "Accepted" if started else "Rejected"}
 
     def _remote_stop(self, payload: Mapping[str, Any], now: datetime) -> Payload:
-        stopped = self._core.remote_stop(str(payload["transactionId"]), now)
+        stopped = self._orders.remote_stop(str(payload["transactionId"]), now)
         return {"status": "Accepted" if stopped else "Rejected"}
 
     def _reset(self, payload: Mapping[str, Any], now: datetime) -> Payload:
@@ -217,7 +219,7 @@ class V16:
         return {"status": "Accepted"}
 
     def _trigger(self, payload: Mapping[str, Any], now: datetime) -> Payload:
-        known = self._core.trigger(payload["requestedMessage"], payload.get("connectorId"), now)
+        known = self._orders.trigger(payload["requestedMessage"], payload.get("connectorId"), now)
         return {"status": "Accepted" if known else "NotImplemented"}
 
     def _change_configuration(self, payload: Mapping[str, Any], now: datetime) -> Payload:
@@ -240,14 +242,14 @@ class V16:
         if expires_at is None:
             raise CallRefused("PropertyConstraintViolation", "expiryDate is no time")
         reservation = HeldReservation(payload["reservationId"], TokenId(payload["idTag"]), expires_at)
-        return {"status": self._core.reserve(payload["connectorId"], reservation)}
+        return {"status": self._orders.reserve(payload["connectorId"], reservation)}
 
     def _cancel_reservation(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
-        return {"status": "Accepted" if self._core.cancel_reservation(payload["reservationId"]) else "Rejected"}
+        return {"status": "Accepted" if self._orders.cancel_reservation(payload["reservationId"]) else "Rejected"}
 
     def _change_availability(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         operative = payload["type"] == "Operative"
-        return {"status": self._core.set_availability(payload["connectorId"], operative=operative)}
+        return {"status": self._orders.set_availability(payload["connectorId"], operative=operative)}
 
     def _unlock(self, payload: Mapping[str, Any], now: datetime) -> Payload:
         state = self._core.evses.get(payload["connectorId"])

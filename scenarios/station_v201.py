@@ -22,6 +22,7 @@ from scenarios.station_dialect import (
     composite_periods,
     profile_of,
 )
+from scenarios.station_orders import StationOrders
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
 from scenarios.station_variables import StationVariable, station_variables
@@ -61,6 +62,7 @@ class V201:
 
     def __init__(self, core: StationCore) -> None:
         self._core = core
+        self._orders = StationOrders(core)
         self._settings = core.settings
         self._time = StationTime(core.settings)
         self._variables = {
@@ -245,11 +247,11 @@ class V201:
     def _request_start(self, payload: Mapping[str, Any], now: datetime) -> Payload:
         profile = self._profile(payload["chargingProfile"]) if "chargingProfile" in payload else None
         token_id = TokenId(payload["idToken"]["idToken"])
-        started = self._core.remote_start(payload.get("evseId"), token_id, payload["remoteStartId"], profile, now)
+        started = self._orders.remote_start(payload.get("evseId"), token_id, payload["remoteStartId"], profile, now)
         return {"status": "Accepted" if started else "Rejected"}
 
     def _request_stop(self, payload: Mapping[str, Any], now: datetime) -> Payload:
-        return {"status": "Accepted" if self._core.remote_stop(payload["transactionId"], now) else "Rejected"}
+        return {"status": "Accepted" if self._orders.remote_stop(payload["transactionId"], now) else "Rejected"}
 
     def _get_transaction_status(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         waiting = {"messagesInQueue": self._core.outbox.durable_calls > 0}
@@ -268,7 +270,7 @@ class V201:
 
     def _trigger(self, payload: Mapping[str, Any], now: datetime) -> Payload:
         evse_number = (payload.get("evse") or {}).get("id")
-        known = self._core.trigger(payload["requestedMessage"], evse_number, now)
+        known = self._orders.trigger(payload["requestedMessage"], evse_number, now)
         return {"status": "Accepted" if known else "NotImplemented"}
 
     def _get_variables(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
@@ -305,15 +307,15 @@ class V201:
         if expires_at is None:
             raise CallRefused("PropertyConstraintViolation", "expiryDateTime is no time")
         reservation = HeldReservation(payload["id"], TokenId(payload["idToken"]["idToken"]), expires_at)
-        return {"status": self._core.reserve(payload.get("evseId", 0), reservation)}
+        return {"status": self._orders.reserve(payload.get("evseId", 0), reservation)}
 
     def _cancel_reservation(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
-        return {"status": "Accepted" if self._core.cancel_reservation(payload["reservationId"]) else "Rejected"}
+        return {"status": "Accepted" if self._orders.cancel_reservation(payload["reservationId"]) else "Rejected"}
 
     def _change_availability(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         operative = payload["operationalStatus"] == "Operative"
         evse_number = (payload.get("evse") or {}).get("id", 0)
-        return {"status": self._core.set_availability(evse_number, operative=operative)}
+        return {"status": self._orders.set_availability(evse_number, operative=operative)}
 
     def _unlock(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         state = self._core.evses.get(payload["evseId"])
