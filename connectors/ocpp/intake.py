@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from connectors.ocpp.station import StationIdentity, StationRecord
+from connectors.ocpp.capability import StationIdentity
+from connectors.ocpp.station import StationRecord
 from connectors.ocpp.translate_meter import MeterReading, read_meter_value
 from optimizer.domain.charger import (
     ConnectorReported,
@@ -229,6 +230,8 @@ class StationIntake:
                 at = self.time_of(reading.at, fresh=reading.reason in FRESH_REASONS)
                 samples.append(meter.judge(reading, at, transaction_id))
         await self._hand_on(samples)
+        for sample in samples:
+            self.record.witnesses[number].observe(sample)
 
     async def _hand_on(self, samples: Sequence[MeterSample]) -> None:
         for sample in samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from jsonschema import Draft4Validator
@@ -12,13 +13,32 @@ from jsonschema.exceptions import ValidationError
 from ocpp.charge_point import remove_nones, snake_to_camel_case
 from ocpp.messages import MessageType, get_validator
 
-from connectors.ocpp.calls import Answered, CallOutcome, Refused, Unanswered
+from connectors.ocpp.call_queue import Answered, CallOutcome, Refused, Unanswered
 from connectors.ocpp.frames import Json
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, part
 from optimizer.domain.charger import LimitState
 from optimizer.errors import InvalidInput
 from optimizer.ports import LimitReply
+
+
+class SettingName(Enum):
+    """Settings of a station that the service itself reads or writes."""
+
+    RATE_UNITS = "units of charging profiles"
+    MAX_PERIODS = "greatest number of periods"
+    MEASURANDS = "measurands sent during a transaction"
+    METER_INTERVAL = "seconds between them"
+    PASSWORD = "password of the connection"
+
+
+class Trigger(Enum):
+    """Messages that a station can be asked for."""
+
+    BOOT = "boot"
+    STATUS = "status"
+    METER_VALUES = "meter values"
+    HEARTBEAT = "heartbeat"
 
 
 @dataclass(frozen=True, slots=True)

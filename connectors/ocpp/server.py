@@ -1,7 +1,7 @@
 """The OCPP central system: stations connect to it, and limits go out through it.
 
 GET /ocpp/{station_id} ──> gate (password, certificate) ──> websocket ──> Conversation
-                                                                            │ answers: Dialect16 | Dialect201
+                                                                            │ answers: Answers16 | Answers201
 set_limit, set_safe_default, clear_limit ──> profile ──> StationConnection ─┘
 """
 
@@ -11,94 +11,37 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 import structlog
 from aiohttp import WSCloseCode, web
 
-from connectors.ocpp.calls import CallKey, CallOutcome, Unanswered
-from connectors.ocpp.dialect import Dialect
-from connectors.ocpp.frames import CallFrame, Json
+from connectors.ocpp.capability import CapabilityStore, MemoryCapabilities, StationIdentity
+from connectors.ocpp.contact import StationContact
+from connectors.ocpp.conversation import Conversation
+from connectors.ocpp.dialect import Answers, Calls
 from connectors.ocpp.health import StationHealth
 from connectors.ocpp.intake import StationIntake, TransactionLookup
-from connectors.ocpp.outbound import Message, limit_reply
+from connectors.ocpp.limits import LimitLayers, Place
+from connectors.ocpp.link import StationLink
 from connectors.ocpp.security import StationGate
 from connectors.ocpp.settings import OcppSettings, Version
 from connectors.ocpp.skew import SkewMeter
-from connectors.ocpp.station import StationIdentity, StationRecord
-from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest, plan_profile, safe_default_profile
+from connectors.ocpp.station import StationRecord
 from connectors.ocpp.transport import StationConnection
-from connectors.ocpp.v16 import Dialect16
-from connectors.ocpp.v201 import Dialect201
-from optimizer.domain.charger import LimitCommand, LimitState, StationBooted
+from connectors.ocpp.v16 import Answers16
+from connectors.ocpp.v16_calls import Calls16
+from connectors.ocpp.v201 import Answers201
+from connectors.ocpp.v201_calls import Calls201
+from optimizer.domain.charger import LimitCommand, StationBooted
 from optimizer.domain.ids import EvseId, StationId
-from optimizer.domain.site import Evse, Station
+from optimizer.domain.site import Station
 from optimizer.errors import InvalidConfiguration, NotFound
 from optimizer.ports import Clock, LimitReply, StationEvents
 
 WIRE_DELAY_S = 0.25
 """Delay on the way that is no skew, in seconds of the wall; a fast clock makes more of it [s]."""
-
-OFFLINE = "the station is not connected"
-
-
-class Conversation:
-    """Serves the calls of one connection and decides when the station may be spoken to.
-
-    Args:
-        dialect: Answers in the version agreed.
-        intake: Takes what the station tells.
-        settings: Waiting times.
-    """
-
-    def __init__(self, dialect: Dialect, intake: StationIntake, settings: OcppSettings) -> None:
-        self.dialect = dialect
-        self._intake = intake
-        self._settings = settings
-        self._announced = False
-        self._booted = asyncio.Event()
-
-    async def answer(self, frame: CallFrame) -> Json:
-        """Serve one call; a station that does not boot first is back from before."""
-        self._intake.record.health.last_frame_at = self._intake.now
-        if frame.action == "BootNotification":
-            self._intake.record.forget_profiles()
-            answer = await self.dialect.answer(frame.action, frame.payload)
-            self._announced = True
-            return answer
-        await self._announce()
-        return await self.dialect.answer(frame.action, frame.payload)
-
-    def answered(self, frame: CallFrame) -> None:
-        """A boot that has its answer lets calls go out."""
-        if frame.action == "BootNotification":
-            self._booted.set()
-
-    async def _announce(self) -> None:
-        if not self._announced:
-            await self._intake.announce(self.dialect.version.number, None)
-            self._announced = True
-
-    async def settle(self, connection: StationConnection) -> None:
-        """Wait for the boot, or long enough to know that none comes; then let calls go out."""
-        try:
-            async with asyncio.timeout(self._settings.settle_s):
-                await self._booted.wait()
-            await asyncio.sleep(self._settings.after_boot_s)
-        except TimeoutError:
-            await self._announce()
-        connection.ready.set()
-
-
-@dataclass(eq=False, slots=True)
-class _Link:
-    """The connection of a station that counts now."""
-
-    connection: StationConnection
-    dialect: Dialect
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class OcppCentralSystem:
@@ -111,6 +54,7 @@ class OcppCentralSystem:
         settings: Waiting times, bounds, versions.
         gate: Checks who connects.
         sessions: Finds transactions that began before the service started.
+        capabilities: Keeps what the meter proved of each kind of station; ``None``: while the service runs.
     """
 
     def __init__(
@@ -121,6 +65,7 @@ class OcppCentralSystem:
         settings: OcppSettings,
         gate: StationGate,
         sessions: TransactionLookup | None = None,
+        capabilities: CapabilityStore | None = None,
     ) -> None:
         self._events: Final = events
         self._clock: Final = clock
@@ -130,14 +75,22 @@ class OcppCentralSystem:
         delay = timedelta(seconds=WIRE_DELAY_S / wall_s if wall_s > 0 else WIRE_DELAY_S)
         threshold = timedelta(seconds=settings.skew_threshold_s) + 2 * delay
         self._records = {
-            station.id: StationRecord(station, SkewMeter(threshold, timedelta(seconds=5) + delay))
+            station.id: StationRecord(
+                station,
+                SkewMeter(threshold, timedelta(seconds=5) + delay),
+                timedelta(seconds=settings.reaction_s) + delay,
+            )
             for station in stations
         }
         self._intakes = {
             station_id: StationIntake(record, events, clock, sessions) for station_id, record in self._records.items()
         }
-        self._places = _evse_places(self._records.values())
-        self._links: dict[StationId, _Link] = {}
+        self._links: dict[StationId, StationLink] = {}
+        self._capabilities: Final = capabilities or MemoryCapabilities()
+        self._layers = LimitLayers(
+            _evse_places(self._records.values()), self._links.get, clock, settings, self._capabilities
+        )
+        self._contacts = asyncio.Semaphore(settings.contacts_at_once)
         self._connects: dict[StationId, deque[float]] = {}
         self._closing = False
         self._log = structlog.get_logger(__name__)
@@ -237,21 +190,20 @@ class OcppCentralSystem:
         record: StationRecord,
         silence_limit_s: float | None,
     ) -> None:
-        station_id = record.station.id
+        station_id, settings = record.station.id, self._settings
         intake = self._intakes[station_id]
-        dialect = self._dialect(version, intake)
-        conversation = Conversation(dialect, intake, self._settings)
-        connection = StationConnection(
-            socket, request, version, conversation, record.health, self._settings, station_id
-        )
-        link, older = _Link(connection, dialect), self._links.get(station_id)
+        answers, calls = self._dialect(version, intake)
+        conversation = Conversation(answers, version, intake, settings, self._contacts)
+        connection = StationConnection(socket, request, version, conversation, record.health, settings, station_id)
+        link, older = StationLink(connection, calls), self._links.get(station_id)
+        contact = StationContact(record, link, self._layers, self._capabilities, settings)
         self._links[station_id] = link
         record.health.connections += 1
         record.health.connected_at = self._clock.now()
         try:
             if older is not None:
                 await older.connection.end(WSCloseCode.POLICY_VIOLATION, "a newer connection took its place")
-            connection.start(conversation.settle(connection))
+            connection.start(conversation.accompany(connection, contact))
             await connection.serve(silence_limit_s)
         finally:
             if self._links.get(station_id) is link:
@@ -260,14 +212,14 @@ class OcppCentralSystem:
                 await self._events.station_disconnected(station_id, self._clock.now())
             link.ended.set()
 
-    def _dialect(self, version: Version, intake: StationIntake) -> Dialect:
+    def _dialect(self, version: Version, intake: StationIntake) -> tuple[Answers, Calls]:
         spread = self._settings.heartbeat_spread_share * self._settings.heartbeat_interval_s
         # The same station always gets the same interval; different ones drift apart.
         share = zlib.crc32(intake.record.station.id.encode()) / 2**32
         interval_s = max(1, round(self._settings.heartbeat_interval_s + spread * (2 * share - 1)))
         if version is Version.V16:
-            return Dialect16(intake, interval_s)
-        return Dialect201(intake, interval_s, version)
+            return Answers16(intake, interval_s), Calls16()
+        return Answers201(intake, interval_s, version), Calls201(version)
 
     def health(self, station_id: StationId) -> StationHealth:
         """Counters and notices of one station.
@@ -293,21 +245,7 @@ class OcppCentralSystem:
         Raises:
             NotFound: There is no such EVSE.
         """
-        record, evse = self._place(command.evse_id)
-        link = self._links.get(record.station.id)
-        if link is None:
-            return LimitReply(LimitState.UNANSWERED, OFFLINE)
-        transaction_id = command.transaction_id or record.active.get(evse.ocpp_evse_id)
-        profile = plan_profile(
-            evse,
-            command.periods,
-            record.capability,
-            transaction_id=transaction_id,
-            now=self._clock.now(),
-            skew=record.skew.skew,
-            backdate=timedelta(seconds=self._settings.backdate_s),
-        )
-        return limit_reply(await self._install(link, profile))
+        return await self._layers.set_limit(command)
 
     async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
         """Install the limit that holds whenever no newer one does; one that is known to be there is not written again.
@@ -315,29 +253,7 @@ class OcppCentralSystem:
         Raises:
             NotFound: The station has no such EVSE.
         """
-        record, evse = self._place(evse_id, station_id)
-        link = self._links.get(station_id)
-        if link is None:
-            return LimitReply(LimitState.UNANSWERED, OFFLINE)
-        number = evse.ocpp_evse_id
-        held_kw = record.safe_defaults_kw.get(number)
-        if held_kw == limit_kw:
-            return LimitReply(LimitState.ACCEPTED, "unchanged")
-        if held_kw is None:
-            # First contact: a default profile of an earlier owner may lie above ours and outlives restarts.
-            await self._send(link, link.dialect.clear_layer(number, ProfilePurpose.SAFE_DEFAULT), (number, "clear"))
-        profile = safe_default_profile(
-            evse,
-            limit_kw,
-            record.capability,
-            now=self._clock.now(),
-            skew=record.skew.skew,
-            backdate=timedelta(seconds=self._settings.backdate_s),
-        )
-        reply = limit_reply(await self._install(link, profile))
-        if reply.state is LimitState.ACCEPTED:
-            record.safe_defaults_kw[number] = limit_kw
-        return reply
+        return await self._layers.set_safe_default(station_id, evse_id, limit_kw)
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed, so that the safe default holds.
@@ -345,37 +261,19 @@ class OcppCentralSystem:
         Raises:
             NotFound: The station has no such EVSE.
         """
-        _, evse = self._place(evse_id, station_id)
-        link = self._links.get(station_id)
-        if link is None:
-            return LimitReply(LimitState.UNANSWERED, OFFLINE)
-        number = evse.ocpp_evse_id
-        message = link.dialect.clear_profile(2 * number)
-        reply = limit_reply(await self._send(link, message, (number, ProfilePurpose.PLAN.value)))
-        # "Unknown" (1.6: no such profile) means that there was nothing to remove.
-        return LimitReply(LimitState.ACCEPTED, "none was there") if reply.detail.startswith("Unknown") else reply
+        return await self._layers.clear_limit(station_id, evse_id)
 
-    async def _install(self, link: _Link, profile: ProfileRequest) -> CallOutcome:
-        layer = ProfilePurpose.SAFE_DEFAULT if profile.profile_id % 2 else ProfilePurpose.PLAN
-        return await self._send(link, link.dialect.set_profile(profile), (profile.ocpp_evse_id, layer.value))
+    def link(self, station_id: StationId) -> StationLink | None:
+        """The present connection of a station, to ask it anything; ``None`` while it is offline.
 
-    async def _send(self, link: _Link, message: Message, key: CallKey | None) -> CallOutcome:
-        return await link.connection.request(message.action, message.payload, key)
-
-    async def call(self, station_id: StationId, message: Message) -> CallOutcome:
-        """Send any call to a station."""
-        link = self._links.get(self._record(station_id).station.id)
-        return Unanswered(OFFLINE) if link is None else await self._send(link, message, None)
-
-    def _place(self, evse_id: EvseId, station_id: StationId | None = None) -> tuple[StationRecord, Evse]:
-        record, evse = self._places.get(evse_id, (None, None))
-        if record is None or evse is None or station_id not in (None, record.station.id):
-            raise NotFound("EVSE", evse_id)
-        return record, evse
+        Raises:
+            NotFound: There is no such station.
+        """
+        return self._links.get(self._record(station_id).station.id)
 
 
-def _evse_places(records: Iterable[StationRecord]) -> dict[EvseId, tuple[StationRecord, Evse]]:
-    places: dict[EvseId, tuple[StationRecord, Evse]] = {}
+def _evse_places(records: Iterable[StationRecord]) -> dict[EvseId, Place]:
+    places: dict[EvseId, Place] = {}
     for record in records:
         if len(record.evses) != len(record.station.evses):
             numbers = [evse.ocpp_evse_id for evse in record.station.evses]

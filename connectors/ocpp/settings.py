@@ -67,6 +67,22 @@ class OcppSettings:
     """Connections of one station in a minute of the wall; more are refused for the rest of it."""
     failed_logins_per_minute: int = 10
     """Wrong passwords from one address for one station in a minute; more are refused unread."""
+    contact_stations: bool = True
+    """Whether a station that connects is asked for its abilities and told what to measure."""
+    contacts_at_once: int = 20
+    """Stations that are contacted at the same time after they connected; the others wait their turn."""
+    measurands: tuple[str, ...] = (
+        "Energy.Active.Import.Register",
+        "Power.Active.Import",
+        "Current.Import",
+        "Voltage",
+        "SoC",
+    )
+    """What stations are asked to measure during a transaction; what one refuses is left out."""
+    meter_interval_s: int = 60
+    """How often stations are asked to send it, by their clock [s]; 0: not changed."""
+    reaction_s: float = 60.0
+    """Time after which a limit should show in the meter, by the injected clock [s]."""
     backdate_s: float = 60.0
     """How far in the past a charging schedule starts, by the injected clock [s]."""
     skew_threshold_s: float = 30.0
@@ -79,7 +95,14 @@ class OcppSettings:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise InvalidConfiguration(f"ocpp.{name}", value, "give a number above 0")
-        for name in ("call_attempts", "queue_limit", "frames_burst", "connects_per_minute", "heartbeat_interval_s"):
+        for name in (
+            "call_attempts",
+            "queue_limit",
+            "frames_burst",
+            "connects_per_minute",
+            "heartbeat_interval_s",
+            "contacts_at_once",
+        ):
             value = getattr(self, name)
             if value < 1:
                 raise InvalidConfiguration(f"ocpp.{name}", value, "give a whole number from 1 up")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from connectors.ocpp.capability import StationCapability
+from connectors.ocpp.capability import StationCapability, StationIdentity
 from connectors.ocpp.health import StationHealth
 from connectors.ocpp.meter_history import MeterHistory
 from connectors.ocpp.skew import SkewMeter
+from connectors.ocpp.witness import LimitWitness
 from optimizer.domain.charger import ConnectorStatus, TransactionOpened
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import Evse, Station
@@ -33,18 +33,6 @@ _BUSIEST_FIRST = (
     ConnectorStatus.AVAILABLE,
     ConnectorStatus.UNKNOWN,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StationIdentity:
-    """What a station says of itself in BootNotification."""
-
-    vendor: str = ""
-    """Maker."""
-    model: str = ""
-    """Model."""
-    firmware: str = ""
-    """Firmware version."""
 
 
 class Recent(Generic[_Key, _Value]):
@@ -72,15 +60,32 @@ class StationRecord:
     Args:
         station: What stands there.
         skew: Measures its clock.
+        reaction: Time after which a limit should show in the meter.
     """
 
-    def __init__(self, station: Station, skew: SkewMeter) -> None:
+    def __init__(self, station: Station, skew: SkewMeter, reaction: timedelta) -> None:
         self.station = station
         self.evses: dict[int, Evse] = {evse.ocpp_evse_id: evse for evse in station.evses}
         self.skew = skew
         self.health = StationHealth()
         self.identity: StationIdentity | None = None
         self.capability = StationCapability()
+        """How it is told limits."""
+        self.first_capability = self.capability
+        """How it was told them first; every other way is counted from there."""
+        self.learnt_for: StationIdentity | None = None
+        """Identity for which its abilities were asked."""
+        self.rejections = 0
+        """Limits rejected in a row."""
+        self.is_exhausted = False
+        """Whether it rejected limits in every form."""
+        self.ignored: set[StationCapability] = set()
+        """Ways of telling limits that it accepted and then ignored."""
+        self.boot_was_asked = False
+        """Whether it was asked to announce itself."""
+        self.witnesses: dict[int, LimitWitness] = {
+            number: LimitWitness(evse, reaction) for number, evse in self.evses.items()
+        }
         self.meters: dict[int, MeterHistory] = {number: MeterHistory(evse) for number, evse in self.evses.items()}
         self.active: dict[int, TransactionId] = {}
         """The running transaction of each EVSE number."""
@@ -92,6 +97,8 @@ class StationRecord:
         """Last sequence number of each transaction (2.x)."""
         self.safe_defaults_kw: dict[int, float] = {}
         """Safe default that the station took in this run of the service, by EVSE number [kW]."""
+        self.wanted_defaults_kw: dict[int, float] = {}
+        """Safe default that it should hold, by EVSE number [kW]."""
         self._statuses: dict[tuple[int, int], tuple[ConnectorStatus, datetime]] = {}
         self._charging_states: dict[int, ConnectorStatus] = {}
         self.reported: dict[int, ConnectorStatus] = {}
@@ -143,6 +150,15 @@ class StationRecord:
         self._charging_states[number] = status
 
     def forget_profiles(self) -> None:
-        """The station restarted: what it was told may be gone."""
+        """The station restarted: what it was told may be gone, and what it rejects it may now take."""
         self.safe_defaults_kw.clear()
         self.reported.clear()
+        self.rejections = 0
+        self.is_exhausted = False
+
+    def start_capability(self, capability: StationCapability) -> None:
+        """Tell limits as ``capability`` says, from what is known of its kind."""
+        self.capability = self.first_capability = capability
+        self.ignored.clear()
+        for witness in self.witnesses.values():
+            witness.start_anew()

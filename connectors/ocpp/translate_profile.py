@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil, floor
 
-from connectors.ocpp.capability import RateUnit, StationCapability
+from connectors.ocpp.capability import PlanPurpose, RateUnit, StationCapability
 from optimizer.domain.charger import LimitPeriod
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import Evse
@@ -90,8 +90,7 @@ def plan_profile(
         skew: By how much the station's clock is ahead of ours.
         backdate: How long ago the schedule starts, so that it holds at once in spite of small differences of clocks.
     """
-    purpose = capability.plan_purpose if transaction_id is not None else ProfilePurpose.SAFE_DEFAULT.value
-    is_tx_profile = purpose == ProfilePurpose.PLAN.value
+    is_tx_profile = transaction_id is not None and capability.plan_purpose is PlanPurpose.TX_PROFILE
     start = now - backdate
     kept = few_periods(in_force_from(periods, now), capability.max_periods)
     absolute = capability.absolute
@@ -105,8 +104,8 @@ def plan_profile(
     return ProfileRequest(
         profile_id=2 * evse.ocpp_evse_id,
         ocpp_evse_id=evse.ocpp_evse_id,
-        purpose=ProfilePurpose(purpose),
-        stack_level=capability.plan_stack_level if is_tx_profile else capability.safe_stack_level + 1,
+        purpose=ProfilePurpose.PLAN if is_tx_profile else ProfilePurpose.SAFE_DEFAULT,
+        stack_level=capability.stack_level + (0 if is_tx_profile else 1),
         rate_unit=capability.unit_for(evse),
         periods=tuple(pieces),
         number_phases=evse.current_paths,
@@ -123,7 +122,7 @@ def safe_default_profile(
         profile_id=2 * evse.ocpp_evse_id - 1,
         ocpp_evse_id=evse.ocpp_evse_id,
         purpose=ProfilePurpose.SAFE_DEFAULT,
-        stack_level=capability.safe_stack_level,
+        stack_level=capability.stack_level,
         rate_unit=capability.unit_for(evse),
         periods=(ProfilePeriod(0, rounded_down(evse, limit_kw, capability)),),
         number_phases=evse.current_paths,

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import structlog
 from aiohttp import WSMessage, WSMsgType, web
 
-from connectors.ocpp.calls import Answered, CallKey, CallOutcome, CallQueue, PendingCall, Refused, Unanswered
+from connectors.ocpp.call_queue import Answered, CallKey, CallOutcome, CallQueue, PendingCall, Refused, Unanswered
 from connectors.ocpp.frames import (
     CallFrame,
     CallRefused,

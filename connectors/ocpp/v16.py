@@ -1,19 +1,17 @@
-"""OCPP 1.6J: the calls of a charge point, and the messages to it."""
+"""OCPP 1.6J: the calls of a charge point."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
 
-from ocpp.v16 import call, datatypes, enums
+from ocpp.v16.enums import Action
 
+from connectors.ocpp.capability import StationIdentity
 from connectors.ocpp.dialect import Handler, serve
 from connectors.ocpp.frames import Json
 from connectors.ocpp.intake import NO_TRANSACTION, StationIntake
-from connectors.ocpp.outbound import Message, message_of
 from connectors.ocpp.settings import Version
-from connectors.ocpp.station import StationIdentity
 from connectors.ocpp.translate import (
     clean_text,
     connector_status,
@@ -25,22 +23,15 @@ from connectors.ocpp.translate import (
     token_of,
     whole_number,
 )
-from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TransactionId
 
-KNOWN_ACTIONS = frozenset(action.value for action in enums.Action)
+KNOWN_ACTIONS = frozenset(action.value for action in Action)
 
 REFUSED_TRANSACTION_ID = 0
 """Transaction id of a start at a connector that does not exist; ids given by the service begin at 1."""
 
-_PURPOSES: Final = {
-    ProfilePurpose.PLAN: enums.ChargingProfilePurposeType.tx_profile,
-    ProfilePurpose.SAFE_DEFAULT: enums.ChargingProfilePurposeType.tx_default_profile,
-    ProfilePurpose.STATION_MAXIMUM: enums.ChargingProfilePurposeType.charge_point_max_profile,
-}
 
-
-class Dialect16:
+class Answers16:
     """OCPP 1.6J at one charge point.
 
     Args:
@@ -155,40 +146,6 @@ class Dialect16:
             return {}
 
         return keep
-
-    def set_profile(self, profile: ProfileRequest) -> Message:
-        """SetChargingProfile.req."""
-        transaction_id = profile.transaction_id
-        schedule = datatypes.ChargingSchedule(
-            charging_rate_unit=enums.ChargingRateUnitType(profile.rate_unit.value),
-            charging_schedule_period=[
-                datatypes.ChargingSchedulePeriod(period.start_s, period.limit_value, profile.number_phases)
-                for period in profile.periods
-            ],
-            start_schedule=instant_text(profile.start_schedule) if profile.start_schedule is not None else None,
-        )
-        wanted = datatypes.ChargingProfile(
-            charging_profile_id=profile.profile_id,
-            stack_level=profile.stack_level,
-            charging_profile_purpose=_PURPOSES[profile.purpose],
-            charging_profile_kind=enums.ChargingProfileKindType.absolute
-            if profile.start_schedule is not None
-            else enums.ChargingProfileKindType.relative,
-            charging_schedule=schedule,
-            transaction_id=int(transaction_id) if transaction_id is not None and transaction_id.isdecimal() else None,
-        )
-        return message_of(call.SetChargingProfile(profile.ocpp_evse_id, wanted), self.version)
-
-    def clear_profile(self, profile_id: int) -> Message:
-        """ClearChargingProfile.req for one profile."""
-        return message_of(call.ClearChargingProfile(id=profile_id), self.version)
-
-    def clear_layer(self, ocpp_evse_id: int, purpose: ProfilePurpose) -> Message:
-        """ClearChargingProfile.req for every profile of one purpose."""
-        return message_of(
-            call.ClearChargingProfile(connector_id=ocpp_evse_id, charging_profile_purpose=_PURPOSES[purpose]),
-            self.version,
-        )
 
 
 def _token_answer(accepted: bool) -> Json:

@@ -1,4 +1,4 @@
-"""OCPP 2.0.1, and 2.1 in the form of 2.0.1: the calls of a charging station, and the messages to it."""
+"""OCPP 2.0.1, and 2.1 in the form of 2.0.1: the calls of a charging station."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from math import sqrt
 from typing import Any, Final
 
 from ocpp.v21.enums import Action as Action21
-from ocpp.v201 import call, datatypes, enums
+from ocpp.v201.enums import Action
 
+from connectors.ocpp.capability import StationIdentity
 from connectors.ocpp.dialect import Handler, serve
 from connectors.ocpp.frames import CallRefused, ErrorCode, Json
 from connectors.ocpp.intake import StationIntake
-from connectors.ocpp.outbound import Message, message_of
 from connectors.ocpp.settings import Version
-from connectors.ocpp.station import StationIdentity
 from connectors.ocpp.translate import (
     clean_text,
     connector_status,
@@ -28,28 +27,21 @@ from connectors.ocpp.translate import (
     whole_number,
 )
 from connectors.ocpp.translate_meter import read_meter_value
-from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.charger import ConnectorStatus, VehicleNeeds
 from optimizer.domain.ids import TransactionId
 
 KNOWN_ACTIONS: Final = {
-    Version.V201: frozenset(action.value for action in enums.Action),
+    Version.V201: frozenset(action.value for action in Action),
     Version.V21: frozenset(action.value for action in Action21),
 }
 
 LINE_VOLTAGE_FROM_V = 300.0
 """A vehicle's greatest AC voltage from here up is between lines, below it to neutral [V]."""
 
-_PURPOSES: Final = {
-    ProfilePurpose.PLAN: enums.ChargingProfilePurposeEnumType.tx_profile,
-    ProfilePurpose.SAFE_DEFAULT: enums.ChargingProfilePurposeEnumType.tx_default_profile,
-    ProfilePurpose.STATION_MAXIMUM: enums.ChargingProfilePurposeEnumType.charging_station_max_profile,
-}
-
 _TRANSFER_PHASES: Final = {"AC_single_phase": 1, "AC_two_phase": 2, "AC_three_phase": 3}
 
 
-class Dialect201:
+class Answers201:
     """OCPP 2.0.1 or 2.1 at one charging station.
 
     Args:
@@ -202,38 +194,6 @@ class Dialect201:
             return answer
 
         return keep
-
-    def set_profile(self, profile: ProfileRequest) -> Message:
-        """SetChargingProfileRequest."""
-        schedule = datatypes.ChargingScheduleType(
-            id=profile.profile_id,
-            charging_rate_unit=enums.ChargingRateUnitEnumType(profile.rate_unit.value),
-            charging_schedule_period=[
-                datatypes.ChargingSchedulePeriodType(period.start_s, period.limit_value, profile.number_phases)
-                for period in profile.periods
-            ],
-            start_schedule=instant_text(profile.start_schedule) if profile.start_schedule is not None else None,
-        )
-        wanted = datatypes.ChargingProfileType(
-            id=profile.profile_id,
-            stack_level=profile.stack_level,
-            charging_profile_purpose=_PURPOSES[profile.purpose],
-            charging_profile_kind=enums.ChargingProfileKindEnumType.absolute
-            if profile.start_schedule is not None
-            else enums.ChargingProfileKindEnumType.relative,
-            charging_schedule=[schedule],
-            transaction_id=profile.transaction_id,
-        )
-        return message_of(call.SetChargingProfile(profile.ocpp_evse_id, wanted), self.version)
-
-    def clear_profile(self, profile_id: int) -> Message:
-        """ClearChargingProfileRequest for one profile."""
-        return message_of(call.ClearChargingProfile(charging_profile_id=profile_id), self.version)
-
-    def clear_layer(self, ocpp_evse_id: int, purpose: ProfilePurpose) -> Message:
-        """ClearChargingProfileRequest for every profile of one purpose."""
-        criteria = datatypes.ClearChargingProfileType(evse_id=ocpp_evse_id, charging_profile_purpose=_PURPOSES[purpose])
-        return message_of(call.ClearChargingProfile(charging_profile_criteria=criteria), self.version)
 
 
 def _token_answer(accepted: bool) -> Json:

@@ -212,7 +212,7 @@ class TestCallsToAStation:
     async def test_newest_limit_wins_while_the_station_is_busy(self, bench) -> None:
         station = await bench.booted()
         station.replies["Reset"] = lambda _: None
-        busy = asyncio.create_task(bench.system.call(S16, Message("Reset", {"type": "Soft"})))
+        busy = asyncio.create_task(bench.system.link(S16).ask(Message("Reset", {"type": "Soft"})))
         await station.received("Reset")
         asked = [asyncio.create_task(bench.system.set_limit(limit(bench, limit_kw))) for limit_kw in (6.9, 9.0, 4.83)]
         replies = await asyncio.gather(*asked)
@@ -228,7 +228,7 @@ class TestCallsToAStation:
         station = await bench.booted()
         station.replies["Reset"] = lambda _: None
         others = [
-            asyncio.create_task(bench.system.call(S16, Message(action, {})))
+            asyncio.create_task(bench.system.link(S16).ask(Message(action, {})))
             for action in ("Reset", "ClearCache", "ClearCache")
         ]
         await station.received("Reset")
@@ -268,7 +268,7 @@ class TestCallsToAStation:
             station = await bench.booted()
             station.replies["Reset"] = lambda _: None
             calls = [
-                asyncio.create_task(bench.system.call(S16, Message(action, {})))
+                asyncio.create_task(bench.system.link(S16).ask(Message(action, {})))
                 for action in ["Reset", *3 * ["ClearCache"]]
             ]
             await station.received("Reset")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.ocpp.capability import RateUnit, StationCapability
+from connectors.ocpp.capability import PlanPurpose, RateUnit, StationCapability
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate_profile import (
     ProfilePurpose,
@@ -20,8 +20,8 @@ from connectors.ocpp.translate_profile import (
     rounded_down,
     safe_default_profile,
 )
-from connectors.ocpp.v16 import Dialect16
-from connectors.ocpp.v201 import Dialect201
+from connectors.ocpp.v16_calls import Calls16
+from connectors.ocpp.v201_calls import Calls201
 from optimizer.domain.charger import LimitPeriod
 from optimizer.domain.ids import CircuitId, EvseId, StationId, TransactionId
 from optimizer.domain.site import CurrentType, Evse, Phase, Wiring
@@ -168,7 +168,7 @@ class TestLayers:
         assert made.profile_id != safe.profile_id
 
     def test_station_that_ignores_tx_profiles_gets_the_plan_as_a_default(self) -> None:
-        made = profile(capability=StationCapability(plan_purpose="TxDefaultProfile"))
+        made = profile(capability=StationCapability(plan_purpose=PlanPurpose.TX_DEFAULT_PROFILE))
         assert (made.purpose, made.transaction_id) == (ProfilePurpose.SAFE_DEFAULT, None)
 
     def test_safe_default_has_one_period_without_end(self) -> None:
@@ -191,18 +191,18 @@ class TestLayers:
 
 @pytest.mark.parametrize("place", [evse(), ONE_PHASE, LINE_TO_LINE, DIRECT], ids=["3 phases", "1 phase", "US", "DC"])
 @pytest.mark.parametrize(
-    "dialect",
-    [Dialect16(None, 300), Dialect201(None, 300), Dialect201(None, 300, Version.V21)],
+    "calls",
+    [Calls16(), Calls201(), Calls201(Version.V21)],
     ids=["1.6", "2.0.1", "2.1"],
 )
 @given(limit_kw=st.floats(0, 100), absolute=st.booleans(), with_transaction=st.booleans())
-def test_every_profile_is_valid_by_its_schema(dialect, place, limit_kw, absolute, with_transaction) -> None:
+def test_every_profile_is_valid_by_its_schema(calls, place, limit_kw, absolute, with_transaction) -> None:
     made = profile(
         place,
         (at(0, limit_kw), at(15, limit_kw / 3), at(60, 4.14)),
         StationCapability(absolute=absolute),
         transaction_id=TX if with_transaction else None,
     )
-    message = dialect.set_profile(made)
+    message = calls.set_profile(made)
     assert "duration" not in str(message.payload)
     assert str(message.payload).count("'numberPhases': " + str(place.current_paths)) == len(made.periods)

@@ -1,0 +1,121 @@
+"""What is asked of a station once it may be spoken to: its state, its abilities, what it is to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from connectors.ocpp.call_queue import Answered, Unanswered
+from connectors.ocpp.capability import CapabilityStore, as_declared, preset_for
+from connectors.ocpp.limits import LimitLayers
+from connectors.ocpp.link import StationLink
+from connectors.ocpp.outbound import SettingName, Trigger
+from connectors.ocpp.settings import OcppSettings
+from connectors.ocpp.station import StationRecord
+
+ASKED = (SettingName.RATE_UNITS, SettingName.MAX_PERIODS, SettingName.MEASURANDS, SettingName.METER_INTERVAL)
+"""Settings that are read at first contact."""
+
+
+class StationContact:
+    """Brings one connected station to where limits can be sent and meter values believed.
+
+    Args:
+        record: What is remembered of it.
+        link: Its connection.
+        layers: Renews its safe defaults.
+        capabilities: What was proven of its kind.
+        settings: What to measure, how often.
+    """
+
+    def __init__(
+        self,
+        record: StationRecord,
+        link: StationLink,
+        layers: LimitLayers,
+        capabilities: CapabilityStore,
+        settings: OcppSettings,
+    ) -> None:
+        self._record = record
+        self._link = link
+        self._layers = layers
+        self._capabilities = capabilities
+        self._settings = settings
+        self._log = structlog.get_logger(__name__).bind(station_id=record.station.id)
+
+    async def make(self, *, booted: bool) -> None:
+        """Do all that is due; a station that answers nothing is left alone.
+
+        Args:
+            booted: Whether it announced itself; else it is back from before and its state is asked for.
+        """
+        if booted:
+            await self._layers.renew_defaults(self._record)
+        elif not await self._ask_for_states():
+            return
+        if self._record.learnt_for == self._record.identity and not booted:
+            return
+        told = await self._settings_told()
+        if told is not None:
+            await self._learn_abilities(told)
+            await self._agree_on_measurands(told)
+            self._record.learnt_for = self._record.identity
+
+    async def _ask_for_states(self) -> bool:
+        """Have the states reported that a reconnect left out; whether the station answers at all."""
+        calls, asked = self._link.calls, []
+        if self._record.identity is None and not self._record.boot_was_asked:
+            # Once only: there are stations that take it as an order to restart.
+            self._record.boot_was_asked = True
+            asked.append(calls.trigger(Trigger.BOOT, None))
+        asked += [calls.trigger(Trigger.STATUS, number) for number in self._record.evses]
+        for message in asked:
+            if isinstance(await self._link.ask(message), Unanswered):
+                return False
+        return True
+
+    async def _settings_told(self) -> dict[SettingName, str] | None:
+        """Settings that the station tells, all at once or, where that is too much, one by one; ``None``: it is mute."""
+        names = {self._link.calls.setting_names[name]: name for name in ASKED}
+        told = await self._read(tuple(names))
+        if told is None:
+            return None
+        if not told:
+            for name in names:
+                told |= await self._read((name,)) or {}
+        return {names[name]: value for name, value in told.items() if name in names}
+
+    async def _learn_abilities(self, told: Mapping[SettingName, str]) -> None:
+        identity, record = self._record.identity, self._record
+        if identity is None or not identity.is_known or record.learnt_for == identity:
+            return
+        known = await self._capabilities.capability(identity) or preset_for(identity)
+        record.start_capability(as_declared(known, told))
+        self._log.info("abilities learnt", capability=record.capability)
+
+    async def _read(self, names: tuple[str, ...]) -> dict[str, str] | None:
+        """Settings by name; ``None`` where nothing is answered."""
+        outcome = await self._link.ask(self._link.calls.read_settings(names))
+        if isinstance(outcome, Unanswered):
+            return None
+        return self._link.calls.settings_read(outcome.payload) if isinstance(outcome, Answered) else {}
+
+    async def _agree_on_measurands(self, told: Mapping[SettingName, str]) -> None:
+        """Ask for all measurands, else add one after the other and keep those that are taken; write changes only."""
+        wanted = self._settings.measurands
+        measured = {measurand.strip() for measurand in told.get(SettingName.MEASURANDS, "").split(",")}
+        if not measured.issuperset(wanted) and not await self._write(SettingName.MEASURANDS, ",".join(wanted)):
+            kept: list[str] = []
+            for measurand in wanted:
+                if await self._write(SettingName.MEASURANDS, ",".join([*kept, measurand])):
+                    kept.append(measurand)
+            self._log.info("some measurands only", measurands=kept)
+        interval = str(self._settings.meter_interval_s)
+        if self._settings.meter_interval_s and told.get(SettingName.METER_INTERVAL) != interval:
+            await self._write(SettingName.METER_INTERVAL, interval)
+
+    async def _write(self, name: SettingName, value: str) -> bool:
+        message = self._link.calls.write_setting(self._link.calls.setting_names[name], value)
+        outcome = await self._link.ask(message)
+        return isinstance(outcome, Answered) and self._link.calls.setting_taken(outcome.payload)

@@ -1,0 +1,230 @@
+"""Limits on their way to stations: layers of profiles, told in the way each station obeys.
+
+command ──> rung of the ladder ──> profile ──> call ──> Accepted ──> witness watches the meter
+                  ^                              │
+                  └────── Rejected: next rung ───┘        ignored in the meter: next rung at the next command
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from typing import Final
+
+import structlog
+
+from connectors.ocpp.capability import CapabilityStore, StationCapability
+from connectors.ocpp.link import LinkOf, StationLink
+from connectors.ocpp.outbound import limit_reply
+from connectors.ocpp.settings import OcppSettings
+from connectors.ocpp.station import StationRecord
+from connectors.ocpp.translate_profile import ProfilePurpose, plan_profile, safe_default_profile
+from optimizer.domain.charger import LimitCommand, LimitState
+from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.site import Evse
+from optimizer.errors import NotFound
+from optimizer.ports import Clock, LimitReply
+
+REJECTIONS_TO_DOUBT = 3
+"""Rejections in a row after which a way that was proven is doubted: the station may have been set up anew."""
+
+OFFLINE = LimitReply(LimitState.UNANSWERED, "the station is not connected")
+
+Place = tuple[StationRecord, Evse]
+Telling = Callable[[StationCapability], Awaitable[LimitReply]]
+
+
+class LimitLayers:
+    """Installs, replaces and removes the layers of limits at every EVSE.
+
+    Args:
+        places: Record and EVSE by EVSE id.
+        link_of: Finds the connection of a station.
+        clock: Our time.
+        settings: Times.
+        capabilities: Keeps what the meter proved.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[EvseId, Place],
+        link_of: LinkOf,
+        clock: Clock,
+        settings: OcppSettings,
+        capabilities: CapabilityStore,
+    ) -> None:
+        self._places: Final = places
+        self._link_of: Final = link_of
+        self._clock: Final = clock
+        self._capabilities: Final = capabilities
+        self._backdate: Final = timedelta(seconds=settings.backdate_s)
+        self._newest: dict[tuple[EvseId, ProfilePurpose], int] = {}
+        self._orders = count(1)
+        self._log = structlog.get_logger(__name__)
+
+    async def set_limit(self, command: LimitCommand) -> LimitReply:
+        """Replace the limit of one EVSE by ``command``, as one charging profile.
+
+        Raises:
+            NotFound: There is no such EVSE.
+        """
+        record, evse = self._place(command.evse_id)
+        link = self._link_of(record.station.id)
+        if link is None:
+            return OFFLINE
+        transaction_id = command.transaction_id or record.active.get(evse.ocpp_evse_id)
+
+        async def tell(capability: StationCapability) -> LimitReply:
+            profile = plan_profile(
+                evse,
+                command.periods,
+                capability,
+                transaction_id=transaction_id,
+                now=self._clock.now(),
+                skew=record.skew.skew,
+                backdate=self._backdate,
+            )
+            key = (evse.ocpp_evse_id, ProfilePurpose.PLAN.value)
+            return limit_reply(await link.ask(link.calls.set_profile(profile), key))
+
+        await self._keep_what_is_proven(record)
+        may_climb = transaction_id is not None and record.active.get(evse.ocpp_evse_id) == transaction_id
+        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, may_climb=may_climb)
+        if reply.state is LimitState.ACCEPTED:
+            record.witnesses[evse.ocpp_evse_id].accepted(command.periods, self._clock.now())
+        return reply
+
+    async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
+        """Install the limit that holds whenever no newer one does; one that is known to be there is not written again.
+
+        Raises:
+            NotFound: The station has no such EVSE.
+        """
+        record, evse = self._place(evse_id, station_id)
+        record.wanted_defaults_kw[evse.ocpp_evse_id] = limit_kw
+        link = self._link_of(station_id)
+        if link is None:
+            return OFFLINE
+        held_kw = record.safe_defaults_kw.get(evse.ocpp_evse_id)
+        if held_kw == limit_kw:
+            return LimitReply(LimitState.ACCEPTED, "unchanged")
+        if held_kw is None:
+            await self._clear_foreign_defaults(link, evse)
+        return await self._install_default(link, record, evse, limit_kw)
+
+    async def _clear_foreign_defaults(self, link: StationLink, evse: Evse) -> None:
+        """At first contact a default profile of an earlier owner may lie above ours; it outlives restarts."""
+        message = link.calls.clear_layer(evse.ocpp_evse_id, ProfilePurpose.SAFE_DEFAULT)
+        await link.ask(message, (evse.ocpp_evse_id, "foreign"))
+
+    async def _install_default(
+        self, link: StationLink, record: StationRecord, evse: Evse, limit_kw: float
+    ) -> LimitReply:
+        async def tell(capability: StationCapability) -> LimitReply:
+            profile = safe_default_profile(
+                evse,
+                limit_kw,
+                capability,
+                now=self._clock.now(),
+                skew=record.skew.skew,
+                backdate=self._backdate,
+            )
+            key = (evse.ocpp_evse_id, ProfilePurpose.SAFE_DEFAULT.value)
+            return limit_reply(await link.ask(link.calls.set_profile(profile), key))
+
+        reply = await self._climb(record, evse, ProfilePurpose.SAFE_DEFAULT, tell, may_climb=True)
+        if reply.state is LimitState.ACCEPTED:
+            record.safe_defaults_kw[evse.ocpp_evse_id] = limit_kw
+        return reply
+
+    async def renew_defaults(self, record: StationRecord) -> None:
+        """After a restart of the station: install again what it held."""
+        for number, limit_kw in tuple(record.wanted_defaults_kw.items()):
+            await self.set_safe_default(record.station.id, record.evses[number].id, limit_kw)
+
+    async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
+        """Remove what ``set_limit`` installed, so that the safe default holds.
+
+        Raises:
+            NotFound: The station has no such EVSE.
+        """
+        _, evse = self._place(evse_id, station_id)
+        link = self._link_of(station_id)
+        if link is None:
+            return OFFLINE
+        number = evse.ocpp_evse_id
+        self._newest[evse_id, ProfilePurpose.PLAN] = next(self._orders)
+        reply = limit_reply(await link.ask(link.calls.clear_profile(2 * number), (number, ProfilePurpose.PLAN.value)))
+        # "Unknown": there was no such profile, so there is none now.
+        return LimitReply(LimitState.ACCEPTED, "none was there") if reply.detail.startswith("Unknown") else reply
+
+    async def _climb(
+        self, record: StationRecord, evse: Evse, purpose: ProfilePurpose, tell: Telling, *, may_climb: bool
+    ) -> LimitReply:
+        """Tell a limit in the way that is thought to work, and where that is rejected in every other way, once."""
+        order = self._newest[evse.id, purpose] = next(self._orders)
+        ladder = self._ladder(record, evse)
+        reply = await tell(ladder[0])
+        if reply.state is not LimitState.REJECTED:
+            self._settle_on(record, ladder[0], reply)
+            return reply
+        record.rejections += 1
+        if not may_climb or record.is_exhausted or _says_nothing_of_the_form(reply):
+            return reply
+        if record.capability.proven and record.rejections < REJECTIONS_TO_DOUBT:
+            return reply
+        for rung in ladder[1:]:
+            if self._newest[evse.id, purpose] != order:
+                return LimitReply(LimitState.UNANSWERED, "a newer limit took its place")
+            another = await tell(rung)
+            if another.state is not LimitState.REJECTED:
+                self._settle_on(record, rung, another)
+                return another
+        record.is_exhausted = True
+        self._log.warning("station rejects limits in every form", station_id=record.station.id, reason=reply.detail)
+        return reply
+
+    def _ladder(self, record: StationRecord, evse: Evse) -> tuple[StationCapability, ...]:
+        """Ways to tell a limit, beginning with the one in use; one that is ignored comes last."""
+        current = record.capability
+        others = [
+            rung for rung in record.first_capability.ladder(evse) if replace(rung, proven=current.proven) != current
+        ]
+        witness = record.witnesses[evse.ocpp_evse_id]
+        if not witness.is_ignored:
+            return (current, *others)
+        witness.start_anew()
+        record.ignored.add(replace(current, proven=False))
+        untried = [rung for rung in others if replace(rung, proven=False) not in record.ignored]
+        self._log.warning("accepted limits are ignored", station_id=record.station.id, evse_id=evse.id)
+        return (*untried, current)
+
+    def _settle_on(self, record: StationRecord, rung: StationCapability, reply: LimitReply) -> None:
+        if reply.state is not LimitState.ACCEPTED:
+            return
+        record.rejections = 0
+        if rung != record.capability:
+            record.capability = rung
+            for witness in record.witnesses.values():
+                witness.start_anew()
+            self._log.info("limits are told in another way", station_id=record.station.id, capability=rung)
+
+    async def _keep_what_is_proven(self, record: StationRecord) -> None:
+        proven = any(witness.is_proven for witness in record.witnesses.values())
+        if proven and not record.capability.proven and record.identity is not None:
+            record.capability = replace(record.capability, proven=True)
+            await self._capabilities.save(record.identity, record.capability)
+
+    def _place(self, evse_id: EvseId, station_id: StationId | None = None) -> Place:
+        place = self._places.get(evse_id)
+        if place is None or station_id not in (None, place[0].station.id):
+            raise NotFound("EVSE", evse_id)
+        return place
+
+
+def _says_nothing_of_the_form(reply: LimitReply) -> bool:
+    """Whether a station rejected the transaction, or failed by itself: another form would fare no better."""
+    reason = reply.detail.lower()
+    return any(word in reason for word in ("tx", "transaction", "internalerror", "securityerror"))
