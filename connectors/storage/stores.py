@@ -25,7 +25,7 @@ from connectors.storage.session_store import DatabaseSessionStore, raise_transac
 from connectors.storage.topology import Topology
 from connectors.storage.transactions import Transactions
 from optimizer.domain.site import Site
-from optimizer.errors import InvalidConfiguration
+from optimizer.errors import InvalidConfiguration, StorageFailed
 from optimizer.ports import Clock
 
 KEPT_PLANS = 1000
@@ -113,5 +113,9 @@ async def open_stores(
     resolved = database_url(url)
     await upgrade(resolved)
     stores = DatabaseStores(resolved, topology, kept_plans)
-    await stores.lift_transaction_ids(wall_clock or SystemClock())
+    try:
+        await stores.lift_transaction_ids(wall_clock or SystemClock())
+    except StorageFailed:
+        await stores.close()
+        raise
     return stores
