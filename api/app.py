@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from http import HTTPStatus
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from api.openapi import openapi_document
-from api.operations import SERVICE, Operation
+from api.operations import AUDITED, SERVICE, Operation
 from api.problems import HttpProblem, problem_of, problem_of_status, unexpected_problem
 from api.routes import billing, grid_events, health, plans, reservations, sessions, sites
 from api.service import Service
@@ -99,5 +100,5 @@ def _count_and_log(request: web.Request, status: int, duration_s: float) -> None
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else "(none)"
     request.app[SERVICE].metrics.requests.labels(request.method, path, status).inc()
-    write = log.debug if request.method in ("GET", "HEAD") and status < 400 else log.info
+    write = log.info if status >= HTTPStatus.BAD_REQUEST or request.get(AUDITED) else log.debug
     write("request", method=request.method, path=request.path, status=status, duration_s=round(duration_s, 4))

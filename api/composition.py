@@ -96,6 +96,8 @@ def planned_site(configuration: Configuration) -> Site:
     safe_defaults_kw(site)
     _forecasts(configuration, site)
     _tariffs(configuration, site, tariff, _clock(configuration))
+    _gate(configuration.ocpp, site)
+    _tls(configuration.ocpp)
     return site
 
 
@@ -106,10 +108,14 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     Raises:
         InvalidInput: Something in the configuration, or in a file that it names, cannot be used.
     """
+    # Whatever may be wrong is found before anything is opened.
     clock = _clock(configuration)
     tariff = read_tariff(configuration.tariff.file)
     site = _site(configuration, tariff)
     tariffs = _tariffs(configuration, site, tariff, clock)
+    forecasts = _forecasts(configuration, site)
+    gate = _gate(configuration.ocpp, site)
+    tls = _tls(configuration.ocpp)
     metrics = ServiceMetrics()
     settings = settings_at_pace(configuration.control, clock)
     async with AsyncExitStack() as stack:
@@ -130,9 +136,11 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         spending = Spending(site, stores, tariffs, clock, calendar)
         runtime = SiteRuntime(site, stores, clock, settings, settlement, spending, metrics, readiness)
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
-        central = _central_system(configuration.ocpp, site, runtime, clock, stores)
+        central = OcppCentralSystem(
+            site.stations, runtime.ledger, clock, configuration.ocpp.behaviour, gate, stores.sessions
+        )
         gateway = CountingGateway(central, metrics)
-        sources = Sources(tariffs, _forecasts(configuration, site), DemandReader(settings.peak_hint_kw))
+        sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw))
         runtime.connect(gateway, sources, *_planning(configuration.planning))
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         stack.push_async_callback(jobs.stop, STOP_PATIENCE_WALL_S)
@@ -148,13 +156,18 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             metrics=metrics,
             readiness=readiness,
         )
-        async with _serving(configuration, service, central, runtime, jobs) as started:
+        async with _serving(configuration, service, central, tls, runtime, jobs) as started:
             yield started
 
 
 @asynccontextmanager
 async def _serving(
-    configuration: Configuration, service: Service, central: OcppCentralSystem, runtime: SiteRuntime, jobs: Jobs
+    configuration: Configuration,
+    service: Service,
+    central: OcppCentralSystem,
+    tls: ssl.SSLContext | None,
+    runtime: SiteRuntime,
+    jobs: Jobs,
 ) -> AsyncIterator[RunningService]:
     """Everything is made: listen, control, work; at the end the other way round."""
     http, ocpp = configuration.http, configuration.ocpp
@@ -162,7 +175,7 @@ async def _serving(
     http_runner = make_runner(app, shutdown_timeout_s=STOP_PATIENCE_WALL_S)
     ocpp_runner = web.AppRunner(central.application(), access_log=None, shutdown_timeout=STOP_PATIENCE_WALL_S)
     async with (
-        listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, _tls(ocpp)) as ocpp_port,
+        listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, tls) as ocpp_port,
         listening("http", http_runner, http.host, http.port) as http_port,
     ):
         control = asyncio.create_task(runtime.run(), name="control")
@@ -243,17 +256,14 @@ def _readiness(
     )
 
 
-def _central_system(
-    section: OcppSection, site: Site, runtime: SiteRuntime, clock: Clock, stores: DatabaseStores
-) -> OcppCentralSystem:
+def _gate(section: OcppSection, site: Site) -> StationGate:
     hashes = {StationId(one.station_id): one.password_hash for one in section.passwords}
     known = {station.id for station in site.stations}
     for station_id in hashes:
         if station_id not in known:
             raise InvalidConfiguration("ocpp.passwords.station_id", station_id, f"name a station of site {site.id!r}")
     profile = SecurityProfile(section.security_profile)
-    gate = StationGate(profile, StaticCredentials(hashes), section.behaviour.failed_logins_per_minute)
-    return OcppCentralSystem(site.stations, runtime.ledger, clock, section.behaviour, gate, stores.sessions)
+    return StationGate(profile, StaticCredentials(hashes), section.behaviour.failed_logins_per_minute)
 
 
 def _tls(section: OcppSection) -> ssl.SSLContext | None:

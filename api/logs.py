@@ -8,8 +8,10 @@ from typing import Literal
 
 import structlog
 
-# A line for each request, poll or tick says nothing that our own lines do not.
-_QUIET_LIBRARIES = ("apscheduler", "aiosqlite", "asyncio", "alembic", "sqlalchemy", "urllib3", "pyomo", "ocpp")
+# Lines for each poll or tick say nothing that our own lines do not.
+_QUIET_LIBRARIES = ("aiosqlite", "asyncio", "alembic", "sqlalchemy", "urllib3", "pyomo", "ocpp")
+# It warns of each run that is left out because the one before has not ended, which is what it is told to do.
+_SILENT_LIBRARIES = ("apscheduler",)
 
 
 def configure_logging(level: Literal["debug", "info", "warning", "error"], form: Literal["json", "console"]) -> None:
@@ -44,6 +46,8 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], form:
     root.setLevel(level.upper())
     for name in _QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT_LIBRARIES:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _formatter(

@@ -24,6 +24,7 @@ from api.service import Service
 from optimizer.errors import NotFound
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
+AUDITED = "audited"
 # What names something may hold in a path; anything else cannot exist.
 _PATH_VALUE = re.compile(r"^[A-Za-z0-9._~:+-]{1,80}$")
 
@@ -128,6 +129,7 @@ class Operation:
             arguments["body"] = await _body_of(request, self.body_model)
         reply = await self.handler(call, **arguments)
         if self.is_audited:
+            request[AUDITED] = True
             subject = "/".join(call.path.values()) or str(getattr(reply.body, "id", ""))
             await service.audit.note(caller.name, f"{self.method} {self.path}", subject)
         return web.Response(
