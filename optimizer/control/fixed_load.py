@@ -11,15 +11,16 @@ _OUT_OF_HAND = (BoundKind.OFFLINE, BoundKind.IGNORING)
 
 
 def fixed_load_kw(view: GuardView, settings: ControlSettings) -> dict[EvseId, float]:
-    """Power at which each EVSE that is not steerable counts [kW]; those that count at nothing are left out.
+    """Power at which each EVSE that is not steerable counts [kW].
 
-    A vehicle whose transaction has not begun is planned for: it will be steerable in a moment.
+    An idle EVSE draws nothing, and a vehicle whose transaction has not begun will be steerable in a moment: for both
+    the guard keeps room, but no plan need count them as load.
     """
     fixed = {}
     for evse_id, bound in counted_bounds(view, settings).items():
         session = view.sessions.get(evse_id)
         waits_for_start = session is not None and session.transaction_id is None and bound.kind not in _OUT_OF_HAND
-        if bound.steerable or bound.may_kw <= 0.0 or waits_for_start:
+        if bound.steerable or waits_for_start or bound.kind is BoundKind.IDLE:
             continue
         feeder = view.feeder(evse_id)
         fixed[evse_id] = feeder.evse.current_a(bound.may_kw) * feeder.kw_per_a

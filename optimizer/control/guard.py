@@ -38,6 +38,17 @@ from optimizer.domain.site import Evse
 STANDBY_KW = 0.5
 """Power below which an EVSE is not charging: electronics, ventilation, a meter's offset [kW]."""
 
+NOTHING_FLOWS = frozenset(
+    {
+        ConnectorStatus.AVAILABLE,
+        ConnectorStatus.PREPARING,
+        ConnectorStatus.SUSPENDED_BY_EVSE,
+        ConnectorStatus.SUSPENDED_BY_VEHICLE,
+        ConnectorStatus.FINISHING,
+    }
+)
+"""States in which no energy flows, as far as a status can tell."""
+
 FAR_AHEAD = timedelta(days=30)
 """Longer than any profile lasts."""
 
@@ -258,7 +269,11 @@ def is_steerable(connector: Connector, session: Session | None, at: datetime, se
 
 
 def verified(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> Setpoint | None:
-    """The setpoint of an EVSE with the proof that it is kept, where a sample newer than its answer gives it."""
+    """The setpoint of an EVSE with the proof that it is kept; ``None`` where there is no new proof.
+
+    The proof is a meter sample newer than the answer and within the limit. A station that meters nothing while nothing
+    flows gives it by its status, once it has had time to react.
+    """
     connector = view.connectors[evse_id]
     setpoint, sample = connector.setpoint, connector.last_sample
     if setpoint is None or setpoint.state is not LimitState.ACCEPTED or setpoint.answered_at is None:
@@ -269,6 +284,9 @@ def verified(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> Set
         allowed_kw = view.site.evses[evse_id].current_a(permitted_kw) * view.feeder(evse_id).kw_per_a
         within = sample.power_kw <= allowed_kw + settings.verification_tolerance_kw
         return replace(setpoint, state=LimitState.VERIFIED, verified_at=sample.at) if within else None
+    reacted = setpoint.answered_at + timedelta(seconds=settings.reaction_s)
+    if connector.online and connector.status in NOTHING_FLOWS and view.at >= reacted:
+        return replace(setpoint, state=LimitState.VERIFIED, verified_at=view.at)
     return None
 
 
@@ -322,7 +340,9 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
         {evse_id: _amps(feeders[evse_id], bound.may_kw) for evse_id, bound in bounds.items()},
     )
     told_a = {evse_id: _amps(feeders[evse_id], bounds[evse_id].told_kw) for evse_id in order}
-    granted_a = grant(pessimistic, order, wished_a, told_a, cuts_a, settings.restore_margin_kw)
+    ripples = view.site.greatest_building_kw > 0.0 or bool(view.site.pv_arrays)
+    kept_free_kw = settings.restore_margin_kw if ripples else 0.0
+    granted_a = grant(pessimistic, order, wished_a, told_a, cuts_a, kept_free_kw)
     reductions, increases = _commands(view, bounds, wished, granted_a, exceeded, settings)
     return GuardDecision((*releases, *reductions), increases, bounds, exceeded)
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from optimizer.control.ceilings import Feeder
 from optimizer.control.guard import STANDBY_KW
 from optimizer.control.pauses import with_pauses, zero_stretches
-from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use
+from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use, woken
 from optimizer.control.settings import ControlSettings
 from optimizer.control.targets import default_target, reservation_target, vehicle_target, with_targets
 from optimizer.domain.charger import (
@@ -314,6 +314,8 @@ class SessionLedger:
             await self._stores.sessions.save_session(updated)
         if _accepts_otherwise(session, updated):
             news.append(f"vehicle at {evse.id} takes {_in_words(updated.accepted_power_kw)}")
+        if updated.vehicle != session.vehicle:
+            news.append(f"vehicle at {evse.id} known better")
         return news
 
     def _updated(
@@ -336,6 +338,7 @@ class SessionLedger:
         if session.is_active and sample.power_kw is not None:
             accepted = accepted_power_kw(updated, connector.setpoint, meter.recent, share, self._settings)
             updated = replace(updated, accepted_power_kw=accepted)
+            updated = woken(updated, connector.setpoint, meter.recent, evse, self._settings)
         return updated
 
     async def _session_of(

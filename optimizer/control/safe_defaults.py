@@ -8,12 +8,16 @@ from optimizer.domain.site import Site
 from optimizer.errors import InvalidConfiguration
 
 
-def safe_defaults_kw(site: Site) -> dict[EvseId, float]:
+def safe_defaults_kw(site: Site, *, deal_all: bool = False) -> dict[EvseId, float]:
     """Share every limit, less the greatest building load, over all EVSEs of a site.
 
-    When every station is blind the sum keeps every circuit's limit on every phase, with no help from PV. First each
-    EVSE, in the order of the stations, gets its least current where that fits; what is left is dealt out step by step.
-    So a value is 0 or at least the least current, and the same site always gets the same values.
+    When every station is blind the sum keeps every circuit's limit on every phase, with no help from PV. Each EVSE, in
+    the order of the stations, gets its least current where that fits, or its greatest where all fit at their greatest.
+    More in between would only be kept free for idle EVSEs, day after day, for the hour without the service.
+
+    Args:
+        site: The site.
+        deal_all: Deal out what is left beyond the least currents all the same, step by step.
 
     Returns:
         Power at the permitted current on all of the EVSE's current paths [kW].
@@ -34,9 +38,22 @@ def safe_defaults_kw(site: Site) -> dict[EvseId, float]:
             "raise the limit or correct greatest_building_kw",
             where=f"site {site.id}",
         )
-    _deal_least_current(tally)
-    _deal_the_rest(tally)
+    if not _deal_greatest_current(tally):
+        _deal_least_current(tally)
+        if deal_all:
+            _deal_the_rest(tally)
     return {evse_id: site.evses[evse_id].power_kw(level_a) for evse_id, level_a in tally.levels_a.items()}
+
+
+def _deal_greatest_current(tally: LoadTally) -> bool:
+    """Give every EVSE its greatest current; whether all limits carry that. Where not, none keeps it."""
+    for evse_id, feeder in tally.feeders.items():
+        tally.set_level(evse_id, feeder.stepped_a(feeder.evse.max_current_a))
+    if not tally.exceeded():
+        return True
+    for evse_id in tally.feeders:
+        tally.set_level(evse_id, 0.0)
+    return False
 
 
 def _deal_least_current(tally: LoadTally) -> None:

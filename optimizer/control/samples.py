@@ -143,3 +143,36 @@ def _known_still(session: Session, newest: MeterSample, settings: ControlSetting
     if held_kw is not None and drawn_kw > held_kw + settings.headroom_margin_kw / 2:
         return None
     return held_kw
+
+
+def woken(
+    session: Session, setpoint: Setpoint | None, recent: Sequence[MeterSample], evse: Evse, settings: ControlSettings
+) -> Session:
+    """The session with what is learnt of how its vehicle wakes after a pause of ours.
+
+    offered   0 0 0 6 6 6 8 8 8 10 10 10 ...      each step is held for a while
+    drawn     0 0 0 0 0 0 8                       it wakes at 8 A: its least current from now on
+    drawn     0 0 0 0 0 0 0 0 0  0  0  0          it does not wake at all: it is not paused again
+    """
+    if setpoint is None or setpoint.answered_at is None or not session.pauses or not session.paused or not recent:
+        return session
+    newest, patience = recent[-1], timedelta(seconds=settings.wake_patience_s)
+    resumed_at = max(setpoint.answered_at, session.paused[-1].end)
+    least_a = max(evse.min_current_a, session.vehicle.min_current_a or 0.0)
+    offered_a = min(
+        evse.current_a(setpoint.limit_at_kw(newest.at)), evse.current_a(setpoint.limit_at_kw(newest.at - patience))
+    )
+    since = [sample.power_kw or 0.0 for sample in recent if sample.at >= resumed_at]
+    sleeps = newest.at - resumed_at >= patience and since and max(since) < NO_DRAW_KW
+    if not sleeps or offered_a < least_a - 1e-6 or not _needs_more(session):
+        return session
+    more_a = next((step_a for step_a in settings.wake_steps_a if least_a < step_a <= evse.max_current_a), None)
+    if more_a is None:
+        return replace(session, vehicle=replace(session.vehicle, wakes_after_pause=False))
+    return replace(session, vehicle=replace(session.vehicle, min_current_a=more_a))
+
+
+def _needs_more(session: Session) -> bool:
+    """Whether a target is known not to be reached; a vehicle that has what it asked for may well be full."""
+    wanted_kwh = [target.energy_kwh for target in session.targets if target.energy_kwh is not None]
+    return bool(wanted_kwh) and session.energy_kwh < max(wanted_kwh) - 1.0

@@ -63,7 +63,7 @@ class LimitSender:
         self._clock = clock
         self._settings = settings
         self._on_pauses = on_pauses
-        self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site)
+        self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site, deal_all=settings.deal_all_when_blind)
         self._turn = asyncio.Lock()
         self._newest: dict[EvseId, Setpoint] = {}
         self._under_way: set[asyncio.Task[None]] = set()

@@ -17,6 +17,7 @@ _MAY_BE_ZERO = frozenset(
         "peak_hint_kw",
         "measured_hold_s",
         "settle_s",
+        "concurrent_starts",
     }
 )
 
@@ -75,6 +76,8 @@ class ControlSettings:
     """Age at which the site meter is not believed; the greatest building load counts instead [s]."""
     restore_margin_kw: float = 0.5
     """Kept free of every limit that the building shares, so that its ripple does not cause writes [kW]."""
+    deal_all_when_blind: bool = False
+    """Whether safe defaults use up the limits; else they are the least currents."""
     concurrent_starts: int | None = 1
     """Idle EVSEs of one circuit and phase that room is kept for; ``None``: all of them.
 
@@ -84,6 +87,10 @@ class ControlSettings:
     """Samples in a row that must show a vehicle below its limit before that counts as its own limit."""
     headroom_margin_kw: float = 0.5
     """A vehicle is its own limit when it draws this much less than permitted [kW]."""
+    wake_patience_s: float = 60.0
+    """Time a vehicle has to draw again after a pause before more is offered to wake it [s]."""
+    wake_steps_a: tuple[float, ...] = (8.0, 10.0)
+    """Currents offered one after the other to a vehicle that does not wake [A]."""
     measured_hold_s: float = 900.0
     """How long the measured building load and PV power are expected to last [s]."""
     recent_span_h: float = 24.0
@@ -100,9 +107,9 @@ class ControlSettings:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is None:
+            if value is None or isinstance(value, tuple):
                 continue
-            lowest_allowed = field.name in _MAY_BE_ZERO
+            lowest_allowed = field.name in _MAY_BE_ZERO or isinstance(value, bool)
             if not isfinite(value) or value < 0 or (value == 0 and not lowest_allowed):
                 bound = "from 0 up" if lowest_allowed else "above 0"
                 raise InvalidConfiguration(f"control.{field.name}", value, f"give a finite number {bound}")

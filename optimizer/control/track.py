@@ -1,0 +1,97 @@
+"""What an operator is told of each EVSE: whether it does what it is told, and if not, why. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from optimizer.control.guard import Bound, BoundKind, bound_of
+from optimizer.control.samples import NO_DRAW_KW
+from optimizer.control.settings import ControlSettings
+from optimizer.control.view import GuardView, fresh_sample
+from optimizer.domain.charger import LimitState
+from optimizer.domain.ids import EvseId
+
+
+class Tracking(StrEnum):
+    """How an EVSE follows its limit."""
+
+    IDLE = "idle"
+    """No vehicle."""
+    FOLLOWING = "following"
+    """Within its limit, and at it where the vehicle takes all it may."""
+    UNDER_WAY = "under_way"
+    """A limit was sent and is not seen in the meter yet."""
+    LIMITED_BY_VEHICLE = "limited_by_vehicle"
+    """The vehicle takes less than it may."""
+    NOT_WAKING = "not_waking"
+    """The vehicle draws nothing after a pause of ours, though it may and needs to."""
+    ABOVE_LIMIT = "above_limit"
+    """More was metered than permitted; it counts at what it draws."""
+    IGNORING = "ignoring"
+    """More was metered again and again; it counts at its physical maximum and others get less."""
+    NOT_TAKEN = "not_taken"
+    """It rejects limits, or does not answer; it counts at what it had before."""
+    OFFLINE = "offline"
+    """No contact; it counts at what its last profile permits."""
+    STALE = "stale"
+    """In contact, but its meter has been silent for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedEvse:
+    """One EVSE as an operator sees it."""
+
+    evse_id: EvseId
+    """Which EVSE."""
+    tracking: Tracking
+    """How it follows."""
+    counted_kw: float
+    """What the guard counts it at [kW]."""
+    limit_kw: float
+    """The limit it was last told [kW]."""
+    drawn_kw: float | None
+    """What it was last metered at [kW]; ``None``: nothing fresh."""
+
+
+def tracked(view: GuardView, settings: ControlSettings) -> tuple[TrackedEvse, ...]:
+    """How every EVSE of the site follows its limit."""
+    found = []
+    for evse_id in view.site.evses:
+        bound = bound_of(view, evse_id, settings)
+        sample = fresh_sample(view.connectors[evse_id], view.at, settings)
+        drawn_kw = sample.power_kw if sample is not None else None
+        found.append(
+            TrackedEvse(
+                evse_id, _tracking(view, evse_id, bound, drawn_kw, settings), bound.may_kw, bound.told_kw, drawn_kw
+            )
+        )
+    return tuple(found)
+
+
+_OF_BOUND = {
+    BoundKind.IDLE: Tracking.IDLE,
+    BoundKind.OFFLINE: Tracking.OFFLINE,
+    BoundKind.IGNORING: Tracking.IGNORING,
+    BoundKind.NOT_TAKEN: Tracking.NOT_TAKEN,
+}
+
+
+def _tracking(
+    view: GuardView, evse_id: EvseId, bound: Bound, drawn_kw: float | None, settings: ControlSettings
+) -> Tracking:
+    if bound.kind in _OF_BOUND:
+        return _OF_BOUND[bound.kind]
+    if view.overdraws.get(evse_id, 0):
+        return Tracking.ABOVE_LIMIT
+    setpoint, session = view.connectors[evse_id].setpoint, view.sessions[evse_id]
+    if bound.kind is BoundKind.UNDER_WAY:
+        return Tracking.UNDER_WAY
+    if drawn_kw is None:
+        return Tracking.STALE if setpoint is not None and setpoint.state is LimitState.VERIFIED else Tracking.UNDER_WAY
+    asleep = bound.told_kw > 0.0 and drawn_kw < NO_DRAW_KW and session.pauses > 0
+    if asleep and session.paused and view.at - session.paused[-1].end > timedelta(seconds=settings.wake_patience_s):
+        return Tracking.NOT_WAKING
+    takes_less = session.accepted_power_kw is not None and session.accepted_power_kw < bound.told_kw
+    return Tracking.LIMITED_BY_VEHICLE if takes_less else Tracking.FOLLOWING
