@@ -179,7 +179,7 @@ class SessionStore(Protocol):
     async def sessions(
         self, site_id: SiteId, *, active_only: bool = False, after: SessionId | None = None, limit: int | None = None
     ) -> tuple[Session, ...]:
-        """Sessions in the order of plug-in; a page after the session ``after``."""
+        """Sessions in the order of plug-in; a page after the session ``after``. Raises NotFound for an unknown one."""
         ...
 
     async def session_of_transaction(self, station_id: StationId, transaction_id: TransactionId) -> Session | None:
@@ -194,12 +194,12 @@ class SessionStore(Protocol):
         ...
 
     async def save_session(self, session: Session) -> None:
-        """Replace a session's row."""
+        """Replace a session's row, or add it."""
         ...
 
 
 class MeterStore(Protocol):
-    """Keeps meter samples for ever; repeats are ignored."""
+    """Keeps meter samples and site readings; repeats are ignored, and what came first stays."""
 
     async def add_samples(self, samples: Sequence[MeterSample], session_ids: Sequence[SessionId | None]) -> None:
         """Add samples, each with the session it is on (``None``: unassigned)."""
@@ -240,7 +240,7 @@ class ConnectorStore(Protocol):
         ...
 
     async def save_status(self, event: ConnectorReported) -> None:
-        """Keep a connector's state, unless a newer one is held."""
+        """Keep a connector's state, unless a newer one is held; of two at one instant the later told counts."""
         ...
 
     async def save_setpoint(self, setpoint: Setpoint) -> None:
@@ -252,7 +252,7 @@ class ConnectorStore(Protocol):
         ...
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:
-        """Every EVSE of the site as last known; ``online`` is filled in by the caller."""
+        """Every EVSE of the site as last known; ``online`` is filled in by the caller. Raises NotFound."""
         ...
 
     async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
@@ -284,7 +284,7 @@ class ReservationStore(Protocol):
         ...
 
     async def save(self, reservation: Reservation) -> None:
-        """Replace one; raises Conflict where the stored version is not one less."""
+        """Replace one; raises Conflict where the stored version is not one less, NotFound where there is none."""
         ...
 
     async def reservation(self, reservation_id: ReservationId) -> Reservation:
@@ -371,7 +371,10 @@ class Stores(Protocol):
     def records(self) -> RecordStore: ...
 
     def together(self) -> AbstractAsyncContextManager[None]:
-        """Within it all calls of this task commit together, or not at all."""
+        """Within it all calls of this task commit together, or not at all.
+
+        Other tasks' writes wait meanwhile: nothing but store calls belongs inside, and no waiting for another task.
+        """
         ...
 
 
