@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 
 from aiohttp import web
 
@@ -22,7 +23,7 @@ from api.app import make_app, make_runner
 from api.audit import StoredAuditTrail
 from api.auth import KeyRing
 from api.config import AcceleratedClockSection, Configuration, EntsoePrices, OcppSection
-from api.jobs import Jobs
+from api.jobs import Jobs, Work
 from api.listening import listening
 from api.metrics import CountingGateway, ServiceMetrics
 from api.pace import settings_at_pace
@@ -30,6 +31,8 @@ from api.readiness import Readiness
 from api.runtime import SiteRuntime
 from api.service import Service
 from api.spending import Spending
+from connectors.billing.delivery import deliver_due
+from connectors.billing.webhook import WebhookBillingSink
 from connectors.clock import AcceleratedClock, SystemClock
 from connectors.forecasts.load import BuildingForecast
 from connectors.forecasts.load_profiles import read_load_profile
@@ -98,6 +101,7 @@ def planned_site(configuration: Configuration) -> Site:
     _tariffs(configuration, site, tariff, _clock(configuration))
     _gate(configuration.ocpp, site)
     _tls(configuration.ocpp)
+    _billing_sink(configuration)
     return site
 
 
@@ -116,6 +120,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     forecasts = _forecasts(configuration, site)
     gate = _gate(configuration.ocpp, site)
     tls = _tls(configuration.ocpp)
+    sink = _billing_sink(configuration)
     metrics = ServiceMetrics()
     settings = settings_at_pace(configuration.control, clock)
     async with AsyncExitStack() as stack:
@@ -143,6 +148,9 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw))
         runtime.connect(gateway, sources, *_planning(configuration.planning))
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
+        if sink is not None:
+            await stack.enter_async_context(sink)
+            jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
         stack.push_async_callback(jobs.stop, STOP_PATIENCE_WALL_S)
         service = Service(
             site=site,
@@ -272,6 +280,34 @@ def _tls(section: OcppSection) -> ssl.SSLContext | None:
     return server_tls(
         SecurityProfile(section.security_profile), section.tls.certificate, section.tls.key, section.tls.client_ca
     )
+
+
+def _billing_sink(configuration: Configuration) -> WebhookBillingSink | None:
+    section = configuration.billing_webhook
+    if section is None:
+        return None
+    if section.secret is None:
+        fix = "set CHARGEHORIZON_WEBHOOK_SECRET to the signing secret that the billing system knows, whsec_..."
+        raise InvalidConfiguration("billing_webhook.secret", None, fix)
+    return WebhookBillingSink(
+        section.url,
+        [section.secret.get_secret_value()],
+        # Receivers compare the signature's time with their own, which is real whatever the service's clock shows.
+        SystemClock(),
+        timeout_s=section.timeout_s,
+        allow_private_address=section.allow_private_address,
+    )
+
+
+def _delivery(stores: DatabaseStores, sink: WebhookBillingSink, clock: Clock, metrics: ServiceMetrics) -> Work:
+    randomness = Random()
+
+    async def deliver() -> None:
+        done = await deliver_due(stores.records, sink, clock, randomness)
+        metrics.records_delivered.labels("taken").inc(done.delivered)
+        metrics.records_delivered.labels("failed").inc(done.failed)
+
+    return deliver
 
 
 def _planning(settings: PlanningSettings) -> tuple[Assembler, Planner]:
