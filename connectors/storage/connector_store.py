@@ -15,7 +15,6 @@ from connectors.storage.transactions import Transactions
 from optimizer.domain.charger import Connector, ConnectorReported, ConnectorStatus, Setpoint, StationBooted
 from optimizer.domain.ids import EvseId, SessionId, SiteId, StationId
 from optimizer.domain.site import Evse
-from optimizer.errors import NotFound
 
 
 class DatabaseConnectorStore:
@@ -63,7 +62,7 @@ class DatabaseConnectorStore:
             NotFound: The site is unknown.
         """
         evses = self._topology.evses(site_id)
-        return await self._transactions.read(partial(_connectors, site_id=site_id, evses=evses))
+        return await self._transactions.read(partial(_connectors, evses=evses))
 
     async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
         """One EVSE of the site as last known.
@@ -71,11 +70,9 @@ class DatabaseConnectorStore:
         Raises:
             NotFound: The site is unknown, or has no such EVSE.
         """
-        evses = tuple(evse for evse in self._topology.evses(site_id) if evse.id == evse_id)
-        if not evses:
-            raise NotFound("EVSE", evse_id)
-        found = await self._transactions.read(partial(_connectors, site_id=site_id, evses=evses))
-        return found[0]
+        evse = self._topology.evse(site_id, evse_id)
+        (found,) = await self._transactions.read(partial(_connectors, evses=(evse,)))
+        return found
 
 
 def _station_boots(connection: Connection) -> dict[StationId, StationBooted]:
@@ -83,10 +80,11 @@ def _station_boots(connection: Connection) -> dict[StationId, StationBooted]:
     return {StationId(row.station_id): BOOT_JSON.value(row.booted) for row in rows}
 
 
-def _connectors(connection: Connection, site_id: SiteId, evses: tuple[Evse, ...]) -> tuple[Connector, ...]:
+def _connectors(connection: Connection, evses: tuple[Evse, ...]) -> tuple[Connector, ...]:
     statuses = _statuses(connection, {evse.station_id for evse in evses})
-    sessions = _sessions(connection, site_id)
-    states = _states(connection, [evse.id for evse in evses])
+    evse_ids = [evse.id for evse in evses]
+    sessions = _sessions(connection, evse_ids)
+    states = _states(connection, evse_ids)
     unknown = (None, None, None)
     connectors = []
     for evse in evses:
@@ -115,10 +113,10 @@ def _statuses(connection: Connection, station_ids: set[StationId]) -> dict[tuple
     }
 
 
-def _sessions(connection: Connection, site_id: SiteId) -> dict[EvseId, SessionId]:
+def _sessions(connection: Connection, evse_ids: Sequence[EvseId]) -> dict[EvseId, SessionId]:
     """The session on each EVSE; where two were left open, the one that came last."""
     session = SESSION.c
-    active = select(session.evse_id, session.id).where(session.site_id == site_id, session.unplugged_at.is_(None))
+    active = select(session.evse_id, session.id).where(session.evse_id.in_(evse_ids), session.unplugged_at.is_(None))
     rows = connection.execute(active.order_by(session.plugged_in_at, session.id))
     return {evse_id: SessionId(session_id) for evse_id, session_id in rows}
 

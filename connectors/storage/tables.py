@@ -114,6 +114,12 @@ Index(
     sqlite_where=SESSION.c.unplugged_at.is_(None),
     postgresql_where=SESSION.c.unplugged_at.is_(None),
 )
+Index(
+    "ix_session_active_evse_id",
+    SESSION.c.evse_id,
+    sqlite_where=SESSION.c.unplugged_at.is_(None),
+    postgresql_where=SESSION.c.unplugged_at.is_(None),
+)
 
 CHARGING_TRANSACTION = Table(
     "charging_transaction",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from optimizer.domain.ids import SiteId, StationId
+from optimizer.domain.ids import EvseId, SiteId, StationId
 from optimizer.domain.site import Evse, Site
 from optimizer.errors import InvalidConfiguration, NotFound
 
@@ -32,13 +32,27 @@ class Topology:
         Raises:
             NotFound: The site is unknown.
         """
-        if site_id not in self._sites:
-            raise NotFound("site", site_id)
-        return tuple(self._sites[site_id].evses.values())
+        return tuple(self._site(site_id).evses.values())
+
+    def evse(self, site_id: SiteId, evse_id: EvseId) -> Evse:
+        """One EVSE of a site.
+
+        Raises:
+            NotFound: The site is unknown, or has no such EVSE.
+        """
+        evse = self._site(site_id).evses.get(evse_id)
+        if evse is None:
+            raise NotFound("EVSE", evse_id)
+        return evse
 
     def site_of(self, station_id: StationId) -> SiteId | None:
         """The site that a station stands at; ``None`` for an unknown station."""
         return self._site_of_station.get(station_id)
+
+    def _site(self, site_id: SiteId) -> Site:
+        if site_id not in self._sites:
+            raise NotFound("site", site_id)
+        return self._sites[site_id]
 
 
 def _check_unique(field: str, identifiers: Sequence[str]) -> None:

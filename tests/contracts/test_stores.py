@@ -386,6 +386,25 @@ class TestConnectors:
         assert {connector.online for connector in connectors} == {False}
         assert {connector.setpoint for connector in connectors} == {None}
 
+    async def test_one_evse_is_told_as_among_all(self, stores: Stores) -> None:
+        await stores.connectors.save_status(ConnectorReported(STATION, 1, ConnectorStatus.CHARGING, at(8)))
+        await stores.connectors.save_setpoint(SETPOINT)
+        await stores.meters.add_samples([sample_at(8)], [None])
+        first, second = await stores.connectors.connectors(DEPOT)
+        assert await stores.connectors.connector(DEPOT, EVSE) == first
+        assert await stores.connectors.connector(DEPOT, OTHER_EVSE) == second
+
+    @pytest.mark.parametrize(
+        ("site_id", "evse_id", "said"),
+        [("depot", "depot-9/1", "depot-9/1"), ("office", EVSE, EVSE), ("nowhere", EVSE, "nowhere")],
+        ids=["unknown EVSE", "EVSE of another site", "unknown site"],
+    )
+    async def test_an_evse_is_found_at_its_own_site_only(
+        self, stores: Stores, site_id: str, evse_id: str, said: str
+    ) -> None:
+        with pytest.raises(NotFound, match=said):
+            await stores.connectors.connector(SiteId(site_id), EvseId(evse_id))
+
     async def test_an_unknown_site_is_not_found(self, stores: Stores) -> None:
         with pytest.raises(NotFound, match="nowhere"):
             await stores.connectors.connectors(SiteId("nowhere"))

@@ -84,6 +84,7 @@ def _create_sessions() -> None:
         sqlite_where=active,
         postgresql_where=active,
     )
+    op.create_index("ix_session_active_evse_id", "session", ["evse_id"], sqlite_where=active, postgresql_where=active)
     op.create_table(
         "charging_transaction",
         sa.Column("station_id", sa.Text(), nullable=False),
