@@ -161,14 +161,16 @@ class StationIntake:
         reservation_ref: int | None,
     ) -> TransactionOpened:
         """A transaction began; durable, with its first register, when this returns."""
+        meter = self.record.meters[number]
+        register_kwh = meter.start_register(register_kwh)
         opened = await self._events.transaction_begun(
             TransactionBegun(self._station_id, number, at, token_id, transaction_id, register_kwh, reservation_ref)
         )
         self.record.begin(number, opened.transaction_id)
-        self.record.meters[number].begin(opened.transaction_id, register_kwh, at)
+        meter.begin(opened.transaction_id, register_kwh, at)
         if register_kwh is not None:
             first = MeterReading(None, ReadingReason.TRANSACTION_BEGIN, register_kwh)
-            await self._hand_on([self.record.meters[number].judge(first, at, opened.transaction_id)])
+            await self._hand_on([meter.judge(first, at, opened.transaction_id)])
         return opened
 
     async def finish(
@@ -178,8 +180,10 @@ class StationIntake:
         number = await self.known_place(transaction_id)
         self.record.finish(transaction_id)
         if number is not None:
-            last = MeterReading(None, ReadingReason.TRANSACTION_END, register_kwh, power_kw=0.0, derived=True)
-            await self._hand_on([self.record.meters[number].judge(last, at, transaction_id)])
+            told = MeterReading(None, ReadingReason.TRANSACTION_END, register_kwh, power_kw=0.0, derived=True)
+            last = self.record.meters[number].judge(told, at, transaction_id)
+            await self._hand_on([last])
+            register_kwh = last.register_kwh
         await self._events.transaction_finished(
             TransactionFinished(self._station_id, transaction_id, at, register_kwh, reason)
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from connectors.ocpp.translate_meter import MeterReading
+from connectors.ocpp.translate_meter import PREFIX, MeterReading, shows_prefix
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.metering import MeterSample, SampleQuality
 from optimizer.domain.site import Evse
@@ -16,11 +17,17 @@ EXCESS_FACTOR = 1.25
 REGISTER_STEP_KWH = Decimal("0.1")
 """Coarsest register step seen; a rise by less than one step is always possible [kWh]."""
 
-READINGS_TO_BELIEVE = 3
+READINGS_TO_BELIEVE = 2
 """Readings in a row that agree among themselves but not with the register before: the meter was changed."""
 
 LEAST_SPAN_S = 20.0
 """Shortest time over which power is reckoned from registers, whose steps are coarse [s]."""
+
+LEAST_ENERGY_KWH = 0.3
+"""Energy by power from which the register's rise is compared with it; a register of 0.1 kWh has moved by then [kWh]."""
+
+LONGEST_GAP = timedelta(minutes=30)
+"""Two powers further apart say nothing of the energy between them."""
 
 
 class MeterHistory:
@@ -37,14 +44,26 @@ class MeterHistory:
         self._register_at: datetime | None = None
         self._register_of: TransactionId | None = None
         self._doubted: list[Decimal] = []
+        self._prefix = _PrefixCheck()
         self.power_kw: float | None = None
         """Power of the newest sample [kW]."""
+
+    def start_register(self, register_kwh: Decimal | None) -> Decimal | None:
+        """The register at a transaction's start in the prefix that the meter means."""
+        if register_kwh is None or not self._prefix.is_wrong:
+            return register_kwh
+        if self._register_kwh is None:
+            return register_kwh * PREFIX
+        # 1.6 tells the start in Wh by definition, 2.x in the same wrong unit as all else.
+        before_kwh = self._register_kwh
+        return min((register_kwh, register_kwh * PREFIX), key=lambda candidate_kwh: abs(candidate_kwh - before_kwh))
 
     def begin(self, transaction_id: TransactionId, register_kwh: Decimal | None, at: datetime) -> None:
         """A transaction begins: a register that starts anew with each one is as good as one that never does."""
         self._register_of, self._register_kwh, self._register_at = transaction_id, register_kwh, at
         self._newest_at = at if self._newest_at is None else max(at, self._newest_at)
         self._doubted.clear()
+        self._prefix.start_anew()
 
     def judge(self, reading: MeterReading, at: datetime, transaction_id: TransactionId | None) -> MeterSample:
         """The sample that ``reading`` makes, with its quality; power and register completed where they can be.
@@ -54,81 +73,155 @@ class MeterHistory:
             at: When, by our clock [UTC].
             transaction_id: The transaction it belongs to.
         """
-        stale = self._newest_at is not None and at < self._newest_at
-        register_kwh = reading.register_kwh if reading.register_kwh is not None else self._summed(reading, at)
-        suspect = not stale and register_kwh is not None and not self._possible(register_kwh, at, transaction_id)
-        power_kw, current_a, derived = reading.power_kw, reading.current_a, reading.derived
-        greatest_kw = EXCESS_FACTOR * self._evse.max_power_kw
-        if power_kw is not None and abs(power_kw) > greatest_kw:
-            power_kw, suspect = None, suspect or register_kwh is None
-        if current_a is not None and max(current_a) > EXCESS_FACTOR * self._evse.max_current_a:
-            current_a = None
-        if power_kw is None and not stale and not suspect:
-            power_kw = self._power_from_register(register_kwh, at, transaction_id)
-            derived = power_kw is not None
-        if not stale:
-            self._newest_at, self.power_kw = at, power_kw
-            if register_kwh is not None and not suspect:
-                self._register_kwh, self._register_at, self._register_of = register_kwh, at, transaction_id
-        derived = derived or (reading.register_kwh is None and register_kwh is not None)
-        return MeterSample(
+        sample = MeterSample(
             station_id=self._evse.station_id,
             evse_id=self._evse.id,
             at=at,
             transaction_id=transaction_id,
-            register_kwh=register_kwh,
-            power_kw=power_kw,
-            current_a=current_a,
+            register_kwh=reading.register_kwh,
+            power_kw=reading.power_kw,
+            current_a=reading.current_a,
             voltage_v=reading.voltage_v,
             soc=reading.soc,
             reason=reading.reason,
-            quality=_quality(suspect=suspect, stale=stale, derived=derived),
+            quality=SampleQuality.DERIVED if reading.derived else SampleQuality.GOOD,
             signed_value=reading.signed_value,
         )
+        if self._newest_at is not None and at < self._newest_at:
+            return replace(sample, register_kwh=self._prefix.mended(sample), quality=SampleQuality.STALE)
+        sample = self._with_register(sample, reading.interval_kwh)
+        sample = self._with_possible_values(sample)
+        self._newest_at, self.power_kw = at, sample.power_kw
+        if sample.register_kwh is not None and sample.quality is not SampleQuality.SUSPECT:
+            self._register_kwh, self._register_at, self._register_of = sample.register_kwh, at, transaction_id
+        return sample
 
-    def _summed(self, reading: MeterReading, at: datetime) -> Decimal | None:
-        """A register made of interval energies, for stations that send nothing else; repeats add nothing."""
-        if reading.interval_kwh is None or self._register_kwh is None or self._newest_at is None:
-            return None
-        if at < self._newest_at:
-            return None
-        return self._register_kwh if at == self._newest_at else self._register_kwh + reading.interval_kwh
+    def _with_register(self, sample: MeterSample, interval_kwh: Decimal | None) -> MeterSample:
+        """The register in its right prefix, or the sum of interval energies where the station sends only those."""
+        if sample.register_kwh is not None:
+            self._prefix.observe(sample)
+            mended_kwh = self._prefix.mended(sample)
+            if mended_kwh != sample.register_kwh:
+                return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
+            return sample
+        if interval_kwh is None or self._register_kwh is None:
+            return sample
+        # A repeat of the newest sample adds nothing.
+        added_kwh = Decimal(0) if sample.at == self._newest_at else interval_kwh
+        return replace(sample, register_kwh=self._register_kwh + added_kwh, quality=SampleQuality.DERIVED)
 
-    def _possible(self, register_kwh: Decimal, at: datetime, transaction_id: TransactionId | None) -> bool:
-        """Whether the register can have come here from where it was."""
-        before_kwh, before_at = self._register_kwh, self._register_at
-        if before_kwh is None or before_at is None or transaction_id != self._register_of:
+    def _with_possible_values(self, sample: MeterSample) -> MeterSample:
+        """The sample without what cannot be, power reckoned from the register where it is not told."""
+        if sample.current_a is not None and max(sample.current_a) > EXCESS_FACTOR * self._evse.max_current_a:
+            sample = replace(sample, current_a=None)
+        if sample.power_kw is not None and abs(sample.power_kw) > EXCESS_FACTOR * self._evse.max_power_kw:
+            quality = SampleQuality.SUSPECT if sample.register_kwh is None else sample.quality
+            sample = replace(sample, power_kw=None, quality=quality)
+        if sample.register_kwh is not None and not self._is_possible(sample.register_kwh, sample):
+            mended_kwh = self._in_another_prefix(sample.register_kwh, sample)
+            if mended_kwh is None:
+                return replace(sample, quality=SampleQuality.SUSPECT)
+            if mended_kwh > sample.register_kwh:
+                self._prefix.believe()
+            sample = replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
+        if sample.power_kw is None and sample.quality is not SampleQuality.SUSPECT:
+            power_kw = self._power_from_register(sample)
+            if power_kw is not None:
+                return replace(sample, power_kw=power_kw, quality=SampleQuality.DERIVED)
+        return sample
+
+    def _follows(self, before_kwh: Decimal, register_kwh: Decimal, greatest_kwh: Decimal) -> bool:
+        return 0 <= register_kwh - before_kwh <= greatest_kwh
+
+    def _greatest_rise_kwh(self, at: datetime) -> Decimal:
+        """The most that can have flowed since the register held [kWh]."""
+        hours = 0.0 if self._register_at is None else max(0.0, (at - self._register_at) / timedelta(hours=1))
+        return Decimal(EXCESS_FACTOR * self._evse.max_power_kw * hours) + REGISTER_STEP_KWH
+
+    def _is_possible(self, register_kwh: Decimal, sample: MeterSample) -> bool:
+        """Whether the register can have come here from where it was, or else shows a second time that it has."""
+        before_kwh = self._register_kwh
+        greatest_kwh = self._greatest_rise_kwh(sample.at)
+        if (
+            before_kwh is None
+            or sample.transaction_id != self._register_of
+            or self._follows(before_kwh, register_kwh, greatest_kwh)
+        ):
             self._doubted.clear()
             return True
-        rise_kwh = register_kwh - before_kwh
-        hours = (at - before_at) / timedelta(hours=1)
-        greatest_kwh = Decimal(EXCESS_FACTOR * self._evse.max_power_kw * max(0.0, hours)) + REGISTER_STEP_KWH
-        if 0 <= rise_kwh <= greatest_kwh:
-            self._doubted.clear()
-            return True
-        if self._doubted and not 0 <= register_kwh - self._doubted[-1] <= greatest_kwh:
+        if self._doubted and not self._follows(self._doubted[-1], register_kwh, greatest_kwh):
             self._doubted.clear()
         self._doubted.append(register_kwh)
-        if len(self._doubted) < READINGS_TO_BELIEVE:
+        if len(self._doubted) < READINGS_TO_BELIEVE or self._in_another_prefix(register_kwh, sample) is not None:
             return False
         self._doubted.clear()
         return True
 
-    def _power_from_register(
-        self, register_kwh: Decimal | None, at: datetime, transaction_id: TransactionId | None
-    ) -> float | None:
-        if register_kwh is None or self._register_kwh is None or self._register_at is None:
+    def _in_another_prefix(self, register_kwh: Decimal, sample: MeterSample) -> Decimal | None:
+        """The register a thousand times greater or smaller, where that is possible; ``None``: neither is."""
+        before_kwh, greatest_kwh = self._register_kwh, self._greatest_rise_kwh(sample.at)
+        if before_kwh is None or before_kwh <= REGISTER_STEP_KWH:
             return None
-        span = at - self._register_at
-        if transaction_id != self._register_of or span < timedelta(seconds=LEAST_SPAN_S):
+        for candidate_kwh in (register_kwh * PREFIX, register_kwh / PREFIX):
+            if self._follows(before_kwh, candidate_kwh, greatest_kwh):
+                return candidate_kwh
+        return None
+
+    def _power_from_register(self, sample: MeterSample) -> float | None:
+        if sample.register_kwh is None or self._register_kwh is None or self._register_at is None:
             return None
-        mean_kw = float(register_kwh - self._register_kwh) / (span / timedelta(hours=1))
+        span = sample.at - self._register_at
+        if sample.transaction_id != self._register_of or span < timedelta(seconds=LEAST_SPAN_S):
+            return None
+        mean_kw = float(sample.register_kwh - self._register_kwh) / (span / timedelta(hours=1))
         return min(mean_kw, self._evse.max_power_kw) if mean_kw >= 0 else None
 
 
-def _quality(*, suspect: bool, stale: bool, derived: bool) -> SampleQuality:
-    if suspect:
-        return SampleQuality.SUSPECT
-    if stale:
-        return SampleQuality.STALE
-    return SampleQuality.DERIVED if derived else SampleQuality.GOOD
+class _PrefixCheck:
+    """Compares the register's rise in a transaction with the energy by power, to find kWh that are called Wh."""
+
+    def __init__(self) -> None:
+        self._factor = 1
+        self._first_kwh: Decimal | None = None
+        self._last: MeterSample | None = None
+        self._energy_kwh = 0.0
+        self._mends_from_kwh: Decimal | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether registers are a thousand times too small."""
+        return self._factor != 1
+
+    def believe(self) -> None:
+        """Another register shows the prefix to be wrong."""
+        self._factor, self._mends_from_kwh = PREFIX, None
+
+    def start_anew(self) -> None:
+        """Another transaction: what was found stays, what was summed does not."""
+        self._first_kwh, self._last, self._mends_from_kwh = None, None, None
+        self._energy_kwh = 0.0
+
+    def observe(self, sample: MeterSample) -> None:
+        """Take note of one sample as it was told."""
+        if sample.register_kwh is None or self._factor != 1:
+            return
+        if self._first_kwh is None:
+            self._first_kwh = sample.register_kwh
+        last, self._last = self._last, sample
+        if last is None or last.power_kw is None or sample.power_kw is None or sample.at - last.at > LONGEST_GAP:
+            return
+        self._energy_kwh += (last.power_kw + sample.power_kw) / 2 * ((sample.at - last.at) / timedelta(hours=1))
+        rise_kwh = float(sample.register_kwh - self._first_kwh)
+        if self._energy_kwh < LEAST_ENERGY_KWH or rise_kwh <= 0:
+            return
+        if shows_prefix(self._energy_kwh / rise_kwh):
+            # From here on the rise since the transaction's first register counts in full.
+            self._factor, self._mends_from_kwh = PREFIX, self._first_kwh
+
+    def mended(self, sample: MeterSample) -> Decimal | None:
+        """The register in kWh that the meter means."""
+        if sample.register_kwh is None or self._factor == 1:
+            return sample.register_kwh
+        if self._mends_from_kwh is not None:
+            return self._mends_from_kwh + (sample.register_kwh - self._mends_from_kwh) * self._factor
+        return sample.register_kwh * self._factor

@@ -39,12 +39,12 @@ _REASONS: Final = {
     "Trigger": ReadingReason.TRIGGER,
 }
 
-WRONG_PREFIX_FACTOR = 1000.0
+PREFIX = 1000
 """A prefix left out or added: kW for W."""
 
 PREFIX_TOLERANCE_FACTOR = 2.0
-"""How far from exactly 1000 the ratio of power to volts times amperes may be and still show a wrong prefix; power
-factor and rounding move it by tens of percent, never by two."""
+"""How far from exactly 1000 a ratio of two measures of the same may be and still show a wrong prefix; power factor,
+rounding and the time between samples move it by tens of percent, never by two."""
 
 PATHS_SEEN = 2.0
 """More current paths than this, reckoned from power, show that one current stands for all three phases."""
@@ -322,13 +322,16 @@ def _with_right_prefix(power_kw: float, apparent_kw: float) -> tuple[float, bool
     """Power with its prefix mended where volts times amperes show that it is a thousand times off."""
     if power_kw <= 0 or apparent_kw <= 0.1:
         return power_kw, False
-    ratio = apparent_kw / power_kw
-    least, greatest = WRONG_PREFIX_FACTOR / PREFIX_TOLERANCE_FACTOR, WRONG_PREFIX_FACTOR * PREFIX_TOLERANCE_FACTOR
-    if least <= ratio <= greatest:
-        return power_kw * WRONG_PREFIX_FACTOR, True
-    if least <= 1 / ratio <= greatest:
-        return power_kw / WRONG_PREFIX_FACTOR, True
+    if shows_prefix(apparent_kw / power_kw):
+        return power_kw * PREFIX, True
+    if shows_prefix(power_kw / apparent_kw):
+        return power_kw / PREFIX, True
     return power_kw, False
+
+
+def shows_prefix(ratio: float) -> bool:
+    """Whether two measures of the same differ by a prefix left out, not by tolerances."""
+    return PREFIX / PREFIX_TOLERANCE_FACTOR <= ratio <= PREFIX * PREFIX_TOLERANCE_FACTOR
 
 
 def _currents(gathered: _Gathered, evse: Evse, power_kw: float | None, voltage_v: float | None) -> PhaseCurrents | None:

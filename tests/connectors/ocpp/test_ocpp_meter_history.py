@@ -39,7 +39,7 @@ def says(history, minute, register=None, power_kw=None, transaction_id=TX, **mor
         pytest.param([(0, 100), (10, 110), (20, 102)], [GOOD, SUSPECT, GOOD], id="jumps beyond the EVSE's power"),
         pytest.param([(0, 100), (10, 104.5)], [GOOD, GOOD], id="rises by what the EVSE can at most give"),
         pytest.param(
-            [(0, 100), (10, 5), (20, 6), (30, 7), (40, 8)], [GOOD, SUSPECT, SUSPECT, GOOD, GOOD], id="a new meter"
+            [(0, 100), (10, 5), (20, 6), (30, 7), (40, 8)], [GOOD, SUSPECT, GOOD, GOOD, GOOD], id="a new meter"
         ),
         pytest.param(
             [(0, 100), (10, 5), (20, 900), (30, 4), (40, 101)],
@@ -104,3 +104,48 @@ class TestIntervalEnergy:
 
     def test_without_a_start_there_is_no_register(self, history) -> None:
         assert says(history, 15, interval_kwh=Decimal("0.5")).register_kwh is None
+
+
+class TestPrefix:
+    """A register in kWh that is called Wh: a thousand times too small."""
+
+    def test_level_of_the_transactions_start_shows_it(self, history) -> None:
+        history.begin(TX, Decimal(1000), START)
+        samples = [says(history, minute, f"{1 + minute / 10000:.6f}", 6.0) for minute in (10, 20, 30)]
+        assert [sample.register_kwh for sample in samples] == [Decimal(1001), Decimal(1002), Decimal(1003)]
+        assert {sample.quality for sample in samples} == {DERIVED}
+        assert says(history, 40, 1004, 0.0).register_kwh == Decimal(1004)
+
+    def test_start_of_the_next_transaction_is_told_in_either_unit(self, history) -> None:
+        history.begin(TX, Decimal(1000), START)
+        for minute in (10, 20, 30):
+            says(history, minute, f"{1 + minute / 10000:.6f}", 6.0)
+        assert history.start_register(Decimal(1003)) == Decimal(1003)
+        assert history.start_register(Decimal("1.003")) == Decimal(1003)
+        assert history.start_register(None) is None
+
+    def test_too_great_a_prefix_is_shown_too(self, history) -> None:
+        history.begin(TX, Decimal(1000), START)
+        sample = says(history, 10, 1_001_000, 6.0)
+        assert (sample.register_kwh, sample.quality) == (Decimal(1001), DERIVED)
+
+    def test_energy_by_power_shows_it_where_every_register_is_wrong(self, history) -> None:
+        samples = [says(history, minute, f"{5 + minute / 10000:.6f}", 6.0) for minute in range(0, 40, 2)]
+        assert samples[0].register_kwh == Decimal(5)
+        assert samples[-1].register_kwh == Decimal("8.8")
+        assert {sample.quality for sample in samples[4:]} == {DERIVED}
+
+    def test_what_was_found_holds_for_the_next_transaction(self, history) -> None:
+        for minute in range(0, 10, 2):
+            says(history, minute, f"{5 + minute / 10000:.6f}", 6.0)
+        history.begin(TransactionId("2"), None, START + timedelta(minutes=60))
+        assert says(history, 61, "6.5", 6.0, TransactionId("2")).register_kwh == Decimal(6500)
+
+    def test_honest_meter_stays_as_it_is(self, history) -> None:
+        samples = [says(history, minute, f"{5 + minute / 10:.6f}", 6.0) for minute in range(0, 40, 2)]
+        assert {sample.quality for sample in samples} == {GOOD}
+        assert samples[-1].register_kwh == Decimal("8.8")
+
+    def test_standing_register_is_no_prefix(self, history) -> None:
+        samples = [says(history, minute, 5, 6.0) for minute in range(0, 40, 2)]
+        assert {sample.register_kwh for sample in samples} == {Decimal(5)}
