@@ -193,6 +193,21 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+def hand_clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def flat_tariffs() -> FlatTariffs:
+    return FlatTariffs()
+
+
+@pytest.fixture
+def site() -> Site:
+    return garage()
+
+
+@pytest.fixture
 async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
     """The HTTP service on a real port over a real SQLite file."""
     clock, control, site = HandClock(), NotedControl(), garage()
