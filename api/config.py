@@ -120,7 +120,7 @@ class ForecastSection(Section):
 class StorageSection(Section):
     """Where everything is kept."""
 
-    url: StorageUrl = "sqlite:///chargehorizon.db"
+    url: StorageUrl = Field(default="sqlite:///chargehorizon.db", validate_default=True)
     """sqlite:///FILE, relative to this file, or postgresql://USER:PASSWORD@HOST/NAME."""
     kept_plans: Annotated[int, Field(ge=10)] = 2_000
     """How many plans are kept; meter values and records are kept for ever."""
@@ -284,7 +284,7 @@ class Configuration(Section):
     """Day-ahead prices, where the tariff has them."""
     forecasts: ForecastSection = ForecastSection()
     """What is expected of building and PV."""
-    storage: StorageSection = StorageSection()
+    storage: StorageSection = Field(default={}, validate_default=True)
     """Where everything is kept."""
     ocpp: OcppSection
     """The endpoint that stations connect to."""

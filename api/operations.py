@@ -24,7 +24,7 @@ from api.service import Service
 from optimizer.errors import NotFound
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
-AUDITED = "audited"
+AUDITED: web.RequestKey[bool] = web.RequestKey("audited", bool)
 # What names something may hold in a path; anything else cannot exist.
 _PATH_VALUE = re.compile(r"^[A-Za-z0-9._~:+-]{1,80}$")
 

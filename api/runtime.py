@@ -135,6 +135,7 @@ class SiteRuntime:
         self._readiness = readiness
         self._background = Background()
         self._controllers: _Controllers | None = None
+        self._outcome: PlanOutcome | None = None
         self._proven: set[GridEventId] = set()
         listeners = LedgerListeners(
             on_change=self.plan_soon,
@@ -157,6 +158,7 @@ class SiteRuntime:
 
         async def counted(problem: ChargingProblem) -> PlanOutcome:
             outcome = await planner(problem)
+            self._outcome = outcome
             self._metrics.saw_outcome(outcome)
             self._readiness.planned()
             return outcome
@@ -209,6 +211,12 @@ class SiteRuntime:
     async def close_window(self, window: Interval) -> BalanceReport:
         """Make the site's bill of ``window`` and the final records of its sessions."""
         return (await self._settlement.close_window(window)).report
+
+    async def last_outcome(self) -> PlanOutcome | None:
+        """How the plan in force came about; the store is asked after a restart only."""
+        if self._outcome is None:
+            self._outcome = next(iter(await self._stores.plans.outcomes(self._site.id, 1)), None)
+        return self._outcome
 
     async def cost_so_far(self) -> SiteBill | None:
         """The bill of the running billing window so far."""

@@ -14,6 +14,7 @@ from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
 from optimizer.domain.ids import SessionId
 from optimizer.domain.moment import Interval
+from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Site
 from optimizer.ports import ChargerGateway, Clock, Stores, TariffSource
@@ -45,6 +46,10 @@ class SiteControl(Protocol):
             InvalidInput: It is not one of the billing windows.
             Conflict: The window cannot be closed yet.
         """
+        ...
+
+    async def last_outcome(self) -> PlanOutcome | None:
+        """How the plan in force came about; ``None``: there is none yet."""
         ...
 
     async def cost_so_far(self) -> SiteBill | None:

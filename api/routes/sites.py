@@ -61,7 +61,7 @@ async def site_status(service: Service) -> SiteStatusView:
     events = await stores.grid_events.events(at_site.id, now, now + timedelta(seconds=1))
     limit_kw, source = import_limit_now(at_site, events, now)
     reading = await stores.meters.latest_site_reading(at_site.id)
-    outcomes = await stores.plans.outcomes(at_site.id, 1)
+    outcome = await service.control.last_outcome()
     bill = await service.control.cost_so_far()
     return SiteStatusView(
         **SiteView.of(at_site).model_dump(),
@@ -74,7 +74,7 @@ async def site_status(service: Service) -> SiteStatusView:
         import_price_per_kwh=await _price_now(service, now),
         peak_kw=bill.peak_kw if bill else None,
         cost=MoneyView.of(bill.total, bill.currency) if bill else None,
-        last_plan=OutcomeView.of(outcomes[0]) if outcomes else None,
+        last_plan=OutcomeView.of(outcome) if outcome else None,
         connectors=[ConnectorView.of(connector, now) for connector in connectors],
     )
 

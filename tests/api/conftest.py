@@ -25,6 +25,7 @@ from optimizer.domain.charger import LimitCommand, LimitState
 from optimizer.domain.cost import SiteBill
 from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId
 from optimizer.domain.moment import Interval
+from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Circuit, Evse, GridConnection, Site, Station
 from optimizer.domain.tariff import EnergyBand, Tariff, TariffWindow
@@ -132,6 +133,10 @@ class NotedControl:
             raise self.failure
         assert self.report is not None
         return self.report
+
+    async def last_outcome(self) -> PlanOutcome | None:
+        assert self.stores is not None
+        return next(iter(await self.stores.plans.outcomes(SiteId("garage"), 1)), None)
 
     async def cost_so_far(self) -> SiteBill | None:
         if self.failure is not None:

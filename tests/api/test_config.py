@@ -154,6 +154,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, example: Any) -> None:
     configuration = loaded(tmp_path, example)
     assert configuration.tariff.file == tmp_path / "example_tariff.yaml"
     assert configuration.storage.url == f"sqlite:///{tmp_path}/chargehorizon.db"
+    del example["storage"]
+    assert loaded(tmp_path, example).storage.url == f"sqlite:///{tmp_path}/chargehorizon.db"
 
 
 def test_the_environment_wins_over_the_file_and_is_not_shown(

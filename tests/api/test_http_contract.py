@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.app import OPERATIONS
 from api.auth import Scope
 from api.operations import Operation
+from optimizer.errors import Conflict
 
 OPEN_PATHS = {"/healthz", "/readyz", "/metrics", "/openapi.json"}
 BY_NAME = {f"{operation.method} {operation.path}": operation for operation in OPERATIONS}
@@ -155,3 +157,48 @@ async def test_an_answer_of_every_read_fits_its_schema(caller: Any) -> None:
             answer = await caller.ask("GET", operation.path)
             assert answer.status == 200, operation.path
             operation.reply_model.model_validate_json(json.dumps(answer.body))
+
+
+ODD_VALUES: list[Any] = [
+    None, True, 0, -1, 1.5, 1e308, -1e308, 2**63, "", "x" * 5000, "\u0000", "2026-03-02T10:00:00Z", "2026-03-02T10:00:00",
+    "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "NaN", "1e999", "12.5", [], {}, [[]], [None], {"start": 1},
+    "\u202e", "import_limit", "price",
+]  # fmt: skip
+LIKELY = {
+    "start": "2026-03-02T10:00:00Z",
+    "end": "2026-03-02T12:00:00Z",
+    "depart_at": "2026-03-02T12:00:00Z",
+    "at": "2026-03-02T09:00:00Z",
+    "token_id": "driver",
+    "value": 5,
+    "energy_kwh": 5,
+    "import_register_kwh": "1.5",
+    "readings": [{"at": "2026-03-02T09:00:00Z", "import_register_kwh": "1"}],
+}
+
+
+async def test_no_body_however_odd_makes_us_fail(caller: Any) -> None:
+    chance = Random(20260302)
+    caller.control.failure = Conflict("not now")
+    for operation in OPERATIONS:
+        if operation.body_model is None:
+            continue
+        names = list(operation.body_model.model_fields)
+        for _ in range(60):
+            body = {name: LIKELY[name] for name in names if name in LIKELY}
+            for name in chance.sample(names, chance.randint(1, min(3, len(names)))):
+                body[name] = chance.choice(ODD_VALUES)
+            path = operation.path.replace("{site_id}", "garage").replace("{session_id}", "s1")
+            answer = await caller.ask(operation.method, path, json=body)
+            assert answer.status < 500, (path, body, answer.body)
+
+
+async def test_no_query_however_odd_makes_us_fail(caller: Any) -> None:
+    for operation in OPERATIONS:
+        if operation.query_model is None:
+            continue
+        for name in operation.query_model.model_fields:
+            for odd in ODD_VALUES:
+                if isinstance(odd, str) and len(odd) < 100:
+                    answer = await caller.ask(operation.method, path_of(operation), params={name: odd})
+                    assert answer.status < 500, (operation.path, name, odd)

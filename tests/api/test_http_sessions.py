@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from api.readiness import Readiness
 from optimizer.costing.balance import balance_report
 from optimizer.costing.registers import FindingKind, MeterFinding
 from optimizer.domain.charger import (
@@ -43,7 +44,8 @@ from optimizer.domain.metering import MeterSample
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import BindingKind, BindingReason, Fallback, Plan, ProvenOptimal, SessionPlan, SolveFigures
 from optimizer.domain.session import DepartureTarget, Session, TargetSource, Vehicle
-from optimizer.errors import Conflict, InvalidInput
+from optimizer.errors import Conflict, InvalidInput, StorageFailed
+from optimizer.ports import Stores
 
 GARAGE = SiteId("garage")
 
@@ -396,13 +398,23 @@ async def test_the_service_is_ready_while_guard_and_plan_are_young(caller: Any) 
     assert "stopping" in (await caller.ask("GET", "/readyz", scope=None)).body["detail"]
 
 
-async def test_a_dead_database_is_told(caller: Any) -> None:
-    caller.service.readiness.guarded()
-    caller.service.readiness.planned()
-    await caller.stores.close()
-    answer = await caller.ask("GET", "/readyz", scope=None)
-    assert answer.status == 503
-    assert "database" in answer.body["detail"]
+class DeadDatabase:
+    """Stores that give no answer."""
+
+    class _Sessions:
+        async def sessions(self, *_: Any, **__: Any) -> None:
+            raise StorageFailed("the disk is gone")
+
+    sessions = _Sessions()
+
+
+async def test_a_dead_database_is_told(hand_clock: Any) -> None:
+    readiness = Readiness(
+        GARAGE, cast(Stores, DeadDatabase()), hand_clock, greatest_guard_age_s=3, greatest_plan_age_s=900
+    )
+    readiness.guarded()
+    readiness.planned()
+    assert await readiness.shortcomings() == ("the database does not answer: the disk is gone",)
 
 
 async def test_figures_are_exposed(caller: Any) -> None:
