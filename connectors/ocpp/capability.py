@@ -68,6 +68,8 @@ class StationCapability:
     """Greatest number of periods in a profile."""
     whole_amperes: bool = False
     """Whether it takes whole amperes only."""
+    zero_allowed: bool = True
+    """Whether it takes a limit of zero; else the least current is told in its place."""
     proven: bool = False
     """Whether limits told in this way were seen in the meter."""
 

@@ -90,10 +90,15 @@ class LimitLayers:
             return limit_reply(await link.ask(link.calls.set_profile(profile), key))
 
         await self._keep_what_is_proven(record)
+        pauses = any(period.limit_kw <= 0 for period in command.periods)
         may_climb = transaction_id is not None and record.active.get(evse.ocpp_evse_id) == transaction_id
-        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, may_climb=may_climb)
-        if reply.state is LimitState.ACCEPTED:
-            record.witnesses[evse.ocpp_evse_id].accepted(command.periods, self._clock.now())
+        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, may_climb=may_climb, pauses=pauses)
+        if reply.state is not LimitState.ACCEPTED:
+            return reply
+        if pauses and not record.capability.zero_allowed:
+            # What holds is not what was asked for, so nobody may count on it.
+            return LimitReply(LimitState.REJECTED, f"takes no limit of zero; {evse.min_power_kw:.2f} kW holds instead")
+        record.witnesses[evse.ocpp_evse_id].accepted(command.periods, self._clock.now())
         return reply
 
     async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
@@ -161,7 +166,14 @@ class LimitLayers:
         return LimitReply(LimitState.ACCEPTED, "none was there") if reply.detail.startswith("Unknown") else reply
 
     async def _climb(
-        self, record: StationRecord, evse: Evse, purpose: ProfilePurpose, tell: Telling, *, may_climb: bool
+        self,
+        record: StationRecord,
+        evse: Evse,
+        purpose: ProfilePurpose,
+        tell: Telling,
+        *,
+        may_climb: bool,
+        pauses: bool = False,
     ) -> LimitReply:
         """Tell a limit in the way that is thought to work, and where that is rejected in every other way, once."""
         order = self._newest[evse.id, purpose] = next(self._orders)
@@ -173,15 +185,20 @@ class LimitLayers:
         record.rejections += 1
         if not may_climb or record.is_exhausted or _says_nothing_of_the_form(reply):
             return reply
+        rungs = list(ladder[1:])
         if record.capability.proven and record.rejections < REJECTIONS_TO_DOUBT:
-            return reply
-        for rung in ladder[1:]:
+            rungs = []
+        if pauses and ladder[0].zero_allowed:
+            rungs = [replace(rung, zero_allowed=False) for rung in ladder[:1]] + rungs
+        for rung in rungs:
             if self._newest[evse.id, purpose] != order:
                 return LimitReply(LimitState.UNANSWERED, "a newer limit took its place")
             another = await tell(rung)
             if another.state is not LimitState.REJECTED:
                 self._settle_on(record, rung, another)
                 return another
+        if not rungs:
+            return reply
         record.is_exhausted = True
         self._log.warning("station rejects limits in every form", station_id=record.station.id, reason=reply.detail)
         return reply

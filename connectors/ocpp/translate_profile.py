@@ -171,12 +171,16 @@ def _joining_cost_kwh(periods: Sequence[LimitPeriod], index: int) -> float:
 def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability) -> float:
     """A limit in the station's unit, never above ``limit_kw``: steps of 0.1, or of 1 A where the station needs it.
 
+    The one exception is a station that takes no zero: it is told its least current, and whoever sends must say so.
+
     Args:
         evse: Where it holds; it bounds the current.
         limit_kw: The limit, counted on all current paths of the EVSE, whichever of them a vehicle uses [kW].
         capability: Unit and step.
     """
     kept_kw = min(max(0.0, limit_kw), evse.max_power_kw)
+    if kept_kw == 0.0 and not capability.zero_allowed:
+        kept_kw = evse.min_power_kw
     if capability.unit_for(evse) is RateUnit.W:
         return _stepped_down(kept_kw * 1000.0, 0.1)
     return _stepped_down(evse.current_a(kept_kw), 1.0 if capability.whole_amperes else 0.1)

@@ -201,6 +201,24 @@ class TestTrial:
         limits = [payload["csChargingProfiles"]["chargingSchedule"]["chargingSchedulePeriod"][0]["limit"] for payload in station.payloads("SetChargingProfile")]  # fmt: skip
         assert limits[-1] == 6.0
 
+    async def test_station_that_takes_no_zero_gets_the_least_current_and_nobody_is_deceived(self, bench) -> None:
+        station = await bench.booted()
+        await charging(bench, station)
+
+        def reply(payload):
+            periods = payload["csChargingProfiles"]["chargingSchedule"]["chargingSchedulePeriod"]
+            return {"status": "Rejected" if any(period["limit"] == 0 for period in periods) else "Accepted"}
+
+        station.replies["SetChargingProfile"] = reply
+        assert await limited(bench, 0.0) is LimitState.REJECTED
+        last = station.payloads("SetChargingProfile")[-1]["csChargingProfiles"]
+        assert last["chargingSchedule"]["chargingSchedulePeriod"][0]["limit"] == 6.0
+        assert len(station.calls) == 2
+        assert await limited(bench, 0.0) is LimitState.REJECTED
+        assert len(station.calls) == 3
+        assert await limited(bench, 5.0) is LimitState.ACCEPTED
+        assert len(station.calls) == 4
+
     async def test_safe_default_is_tried_too(self, bench) -> None:
         station = await bench.booted()
         station.replies["SetChargingProfile"] = takes_only(unit="W")
