@@ -53,6 +53,14 @@ class Feeder:
         paths = 1 if self.evse.wiring is Wiring.LINE_TO_LINE else len(self.phases)
         return self.evse.voltage_v * paths / 1000.0
 
+    def permitted_kw(self, limit_kw: float) -> float:
+        """What the vehicle can draw under a limit that counts all of the EVSE's current paths [kW]."""
+        return self.evse.current_a(limit_kw) * self.kw_per_a
+
+    def limit_for_kw(self, power_kw: float) -> float:
+        """The limit, counted over all of the EVSE's current paths, that just permits the vehicle's power [kW]."""
+        return self.evse.power_kw(power_kw / self.kw_per_a)
+
     def direction(self, phase: Phase) -> complex:
         """Phasor of one ampere at the plug on ``phase``, relative to that phase's voltage; 0 where not in use."""
         if phase not in self.phases:

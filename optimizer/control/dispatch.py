@@ -29,6 +29,7 @@ _TEXTS = {
     BindingKind.DEPARTURE_REACHED: "the departure time has passed",
     BindingKind.TARGET_REACHED: "the target is reached",
     BindingKind.GRID_EVENT: "held by a grid event",
+    BindingKind.NOT_YET_THERE: "the vehicle is still to come",
 }
 
 
@@ -127,8 +128,9 @@ def _is_due(
         case _:
             if since < timedelta(seconds=settings.least_interval_s):
                 return False
-            ignoring = view.overdraws.get(connector.evse_id, 0) >= settings.ignoring_samples
-            if ignoring and since >= timedelta(seconds=settings.rejected_retry_s):
+            not_kept = setpoint.state is LimitState.ACCEPTED or view.overdraws.get(connector.evse_id, 0) > 0
+            if not_kept and since >= timedelta(seconds=settings.rejected_retry_s):
+                # Accepted and not seen to be kept: it may have been lost.
                 return True
             return not says_the_same(setpoint.periods, periods, view.at, settings)
 

@@ -124,7 +124,8 @@ def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, ove
     evse, connector = view.site.evses[evse_id], view.connectors[evse_id]
     session = view.sessions.get(evse_id)
     sample = fresh_sample(connector, view.at, settings)
-    drawn_kw = _in_limit_terms_kw(view.feeder(evse_id), sample.power_kw) if sample and sample.power_kw else 0.0
+    feeder = view.feeder(evse_id)
+    drawn_kw = feeder.limit_for_kw(sample.power_kw) if sample and sample.power_kw else 0.0
     fallback_kw = fallback_limit_kw(connector, evse, view.safe_kw[evse_id])
     if view.overdraws.get(evse_id, 0) >= settings.ignoring_samples:
         return _constant(evse.max_power_kw, BoundKind.IGNORING)
@@ -140,7 +141,7 @@ def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, ove
     else:
         alone = connector.online and session is not None and is_for(setpoint, session)
         least_kw = max(drawn_kw, 0.0 if alone else fallback_kw)
-        bound = _bound_by_setpoint(setpoint, connector, least_kw, view.at, settings, overloaded=overloaded)
+        bound = _bound_by_setpoint(setpoint, connector, feeder, least_kw, view.at, settings, overloaded=overloaded)
     return replace(bound, steerable=is_steerable(connector, session, view.at, settings))
 
 
@@ -151,6 +152,7 @@ def _constant(limit_kw: float, kind: BoundKind) -> Bound:
 def _bound_by_setpoint(
     setpoint: Setpoint,
     connector: Connector,
+    feeder: Feeder,
     least_kw: float,
     at: datetime,
     settings: ControlSettings,
@@ -158,7 +160,7 @@ def _bound_by_setpoint(
     overloaded: bool,
 ) -> Bound:
     state = effective_state(setpoint, at, settings)
-    seen_at = seen_within_at(setpoint, connector, at, settings)
+    seen_at = seen_within_at(setpoint, connector, feeder, at, settings)
     until = at + timedelta(seconds=settings.lookahead_s)
     new_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), until)
     ever_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), at + FAR_AHEAD)
@@ -184,11 +186,6 @@ def _kind_of(state: LimitState, *, online: bool) -> BoundKind:
     if state is LimitState.VERIFIED:
         return BoundKind.LIMIT
     return BoundKind.UNDER_WAY if state in (LimitState.SENT, LimitState.ACCEPTED) else BoundKind.NOT_TAKEN
-
-
-def _in_limit_terms_kw(feeder: Feeder, power_kw: float) -> float:
-    """The limit that just permits a measured power [kW]: limits count all paths, a vehicle may use fewer."""
-    return feeder.evse.power_kw(power_kw / feeder.kw_per_a)
 
 
 def _unreleased_kw(setpoint: Setpoint | None) -> float:
@@ -229,7 +226,9 @@ def effective_state(setpoint: Setpoint, at: datetime, settings: ControlSettings)
     return setpoint.state
 
 
-def seen_within_at(setpoint: Setpoint, connector: Connector, at: datetime, settings: ControlSettings) -> datetime:
+def seen_within_at(
+    setpoint: Setpoint, connector: Connector, feeder: Feeder, at: datetime, settings: ControlSettings
+) -> datetime:
     """Until when the profile is known to have been kept: what it permitted before that no longer counts.
 
     7 kW ====|                 the profile itself steps down at t; without a newer sample the old piece counts
@@ -240,7 +239,7 @@ def seen_within_at(setpoint: Setpoint, connector: Connector, at: datetime, setti
     sample = connector.last_sample
     if sample is not None and sample.power_kw is not None and known < sample.at <= at:
         settled = sample.at - timedelta(seconds=settings.settle_s)
-        allowed_kw = greatest_between_kw(setpoint.periods, settled, sample.at)
+        allowed_kw = feeder.permitted_kw(greatest_between_kw(setpoint.periods, settled, sample.at))
         if sample.power_kw <= allowed_kw + settings.verification_tolerance_kw:
             known = max(known, settled)
     return known
@@ -280,8 +279,7 @@ def verified(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> Set
         return None
     settled = setpoint.answered_at + timedelta(seconds=settings.settle_s)
     if sample is not None and sample.power_kw is not None and sample.at >= settled:
-        permitted_kw = setpoint.limit_at_kw(sample.at)
-        allowed_kw = view.site.evses[evse_id].current_a(permitted_kw) * view.feeder(evse_id).kw_per_a
+        allowed_kw = view.feeder(evse_id).permitted_kw(setpoint.limit_at_kw(sample.at))
         within = sample.power_kw <= allowed_kw + settings.verification_tolerance_kw
         return replace(setpoint, state=LimitState.VERIFIED, verified_at=sample.at) if within else None
     reacted = setpoint.answered_at + timedelta(seconds=settings.reaction_s)
@@ -327,7 +325,7 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     order = priority_order(view, [evse_id for evse_id, bound in bounds.items() if bound.steerable])
     exceeded = tuple(expected.exceeded())
     levels_before_a = dict(expected.levels_a)
-    cut(expected, reversed(order))
+    cut(expected, [evse_id for evse_id in reversed(order) if not is_overdue(bounds[evse_id], settings)])
     cuts_a = {
         evse_id: expected.levels_a[evse_id]
         for evse_id in order
@@ -345,6 +343,11 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     granted_a = grant(pessimistic, order, wished_a, told_a, cuts_a, kept_free_kw)
     reductions, increases = _commands(view, bounds, wished, granted_a, exceeded, settings)
     return GuardDecision((*releases, *reductions), increases, bounds, exceeded)
+
+
+def is_overdue(bound: Bound, settings: ControlSettings) -> bool:
+    """Whether a reduction should have been seen by now: to tell that EVSE less again would free nothing."""
+    return bound.kind is BoundKind.UNDER_WAY and bound.expected_kw > bound.told_kw + settings.verification_tolerance_kw
 
 
 def _amps(feeder: Feeder, limit_kw: float) -> float:
@@ -443,7 +446,8 @@ def _commands(
         limit_kw = evse.power_kw(level_a)
         if limit_kw < greatest_between_kw(command.periods, view.at, view.at + timedelta(seconds=settings.lookahead_s)):
             reason = f"held at {limit_kw:.1f} kW by {exceeded[0]}" if exceeded else command.reason
-            command = replace(command, periods=clipped(command.periods, limit_kw), reason=reason)
+            periods = clipped(_with_tail(view, command, settings), limit_kw)
+            command = replace(command, periods=periods, reason=reason)
             if evse_id in wished and _changes_nothing(view, command, settings):
                 continue
         if limit_kw <= bounds[evse_id].told_kw + SAME_KW:
@@ -451,6 +455,14 @@ def _commands(
         else:
             increases.append(command)
     return tuple(reductions), tuple(increases)
+
+
+def _with_tail(view: GuardView, command: LimitCommand, settings: ControlSettings) -> tuple[LimitPeriod, ...]:
+    """The command's periods with the safe value at their end, also where it was the same as the rest."""
+    if len(command.periods) > 1:
+        return command.periods
+    span_end = view.at + timedelta(seconds=settings.profile_span_s)
+    return (*command.periods, LimitPeriod(span_end, view.safe_kw[command.evse_id]))
 
 
 def _as_in_force(view: GuardView, evse_id: EvseId) -> LimitCommand:

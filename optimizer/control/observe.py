@@ -12,7 +12,7 @@ from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
-from optimizer.domain.charger import Connector, ConnectorStatus, LimitState, Setpoint
+from optimizer.domain.charger import Connector, ConnectorStatus, LimitState
 from optimizer.domain.event import GridEvent, GridEventStatus
 from optimizer.domain.ids import EvseId
 from optimizer.domain.metering import MeterSample, SiteMeterReading
@@ -54,7 +54,7 @@ async def observe_guard(
     connectors = await _connectors(site, stores, gateway, session_at)
     until = at + timedelta(seconds=settings.lookahead_s)
     events = await stores.grid_events.events(site.id, at, until + timedelta(microseconds=1))
-    return GuardView(
+    view = GuardView(
         at=at,
         site=site,
         connectors=connectors,
@@ -62,8 +62,9 @@ async def observe_guard(
         grid_events=_not_cancelled(events),
         meter=await stores.meters.latest_site_reading(site.id),
         safe_kw=safe_kw,
-        overdraws=await _overdraws(site, stores, connectors, at, settings),
+        overdraws={},
     )
+    return replace(view, overdraws=await _overdraws(view, stores, settings))
 
 
 async def observe(
@@ -128,43 +129,37 @@ def _not_cancelled(events: tuple[GridEvent, ...]) -> tuple[GridEvent, ...]:
     return tuple(event for event in events if event.status not in over)
 
 
-async def _overdraws(
-    site: Site, stores: Stores, connectors: Mapping[EvseId, Connector], at: datetime, settings: ControlSettings
-) -> dict[EvseId, int]:
+async def _overdraws(view: GuardView, stores: Stores, settings: ControlSettings) -> dict[EvseId, int]:
     """Samples in a row above the limit, only of EVSEs whose newest sample is above it; one look-up for all."""
-    suspects = {
-        evse_id
-        for evse_id, connector in connectors.items()
-        if connector.setpoint is not None
-        and connector.last_sample is not None
-        and _overdraws_limit(connector.setpoint, connector.last_sample, settings)
-    }
+    newest = [connector.last_sample for connector in view.connectors.values() if connector.last_sample is not None]
+    suspects = {sample.evse_id for sample in newest if _is_overdrawn(view, sample, settings)}
     if not suspects:
         return {}
-    start = at - timedelta(seconds=settings.tracking_window_s)
+    start = view.at - timedelta(seconds=settings.tracking_window_s)
     counts = dict.fromkeys(suspects, 0)
     unbroken = set(suspects)
-    for sample, _ in reversed(await stores.meters.station_samples(site.id, start, at)):
+    for sample, _ in reversed(await stores.meters.station_samples(view.site.id, start, view.at)):
         if sample.evse_id not in unbroken or sample.power_kw is None:
             continue
-        setpoint = connectors[sample.evse_id].setpoint
-        if setpoint is not None and _overdraws_limit(setpoint, sample, settings):
+        if _is_overdrawn(view, sample, settings):
             counts[sample.evse_id] += 1
         else:
             unbroken.discard(sample.evse_id)
     return {evse_id: count for evse_id, count in counts.items() if count}
 
 
-def _overdraws_limit(setpoint: Setpoint, sample: MeterSample, settings: ControlSettings) -> bool:
+def _is_overdrawn(view: GuardView, sample: MeterSample, settings: ControlSettings) -> bool:
     """Whether a sample, taken when the limit had settled, shows more than was permitted."""
-    settled = (setpoint.answered_at or setpoint.sent_at) + timedelta(seconds=settings.settle_s)
-    if sample.power_kw is None or sample.at < settled:
+    connector = view.connectors.get(sample.evse_id)
+    if connector is None or connector.setpoint is None or sample.power_kw is None:
         return False
-    earlier = sample.at - timedelta(seconds=settings.settle_s)
-    allowed_kw = max(setpoint.limit_at_kw(sample.at), setpoint.limit_at_kw(earlier))
+    setpoint, settle = connector.setpoint, timedelta(seconds=settings.settle_s)
+    if sample.at < (setpoint.answered_at or setpoint.sent_at) + settle:
+        return False
+    allowed_kw = max(setpoint.limit_at_kw(sample.at), setpoint.limit_at_kw(sample.at - settle))
     if setpoint.state not in (LimitState.ACCEPTED, LimitState.VERIFIED):
         allowed_kw = max(allowed_kw, setpoint.bound_before_kw)
-    return sample.power_kw > allowed_kw + settings.verification_tolerance_kw
+    return sample.power_kw > view.feeder(sample.evse_id).permitted_kw(allowed_kw) + settings.verification_tolerance_kw
 
 
 async def _prices(
