@@ -6,71 +6,42 @@ Secrets may come from the environment, which wins over the file: ``CHARGEHORIZON
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import fields
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.auth import ApiKey, Scope
 from api.schemas import Instant
-from api.sections import Section, configuration_errors, first_of
-from api.site_section import Positive, SiteSection
 from connectors.ocpp.settings import OcppSettings
+from connectors.sections import FOLDER, ExistingFile, Section, fields_of, first_of, read_sections, section_errors
+from connectors.site_section import Positive, SiteSection
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.ids import TariffId
 from optimizer.errors import InvalidConfiguration, InvalidInput
 from optimizer.planning.settings import PlanningSettings
 
-_FOLDER = "folder"
 _SQLITE_FILE = "sqlite:///"
 _SECTIONS_OF_KINDS = frozenset({"clock", "market_prices"})
-
-
-def _beside_the_file(path: Path, validation: ValidationInfo) -> Path:
-    found = Path((validation.context or {}).get(_FOLDER, ".")) / path.expanduser()
-    if not found.is_file():
-        raise ValueError(f"no such file; looked for {found}")
-    return found
 
 
 def _storage_beside_the_file(url: str, validation: ValidationInfo) -> str:
     if not url.startswith(_SQLITE_FILE):
         return url
-    path = Path((validation.context or {}).get(_FOLDER, ".")) / url.removeprefix(_SQLITE_FILE)
+    path = Path((validation.context or {}).get(FOLDER, ".")) / url.removeprefix(_SQLITE_FILE)
     if not path.parent.is_dir():
         raise ValueError(f"no such folder; make {path.parent}")
     return f"{_SQLITE_FILE}{path}"
 
 
-def _fields_of(kind: type[Any]) -> Callable[[Any], Any]:
-    """Refuses a field that the settings ``kind`` does not have, naming the nearest one that it has."""
-    known = sorted(one.name for one in fields(kind))
-
-    def refuse_unknown(given: Any) -> Any:
-        for name in given if isinstance(given, dict) else ():
-            if name not in known:
-                nearest = get_close_matches(str(name), known, n=1)
-                hint = f"did you mean {nearest[0]}?" if nearest else f"known here are {', '.join(known)}"
-                raise PydanticCustomError("unknown_field", "no such field; {hint}", {"name": str(name), "hint": hint})
-        return given
-
-    return refuse_unknown
-
-
-ExistingFile = Annotated[Path, AfterValidator(_beside_the_file)]
 StorageUrl = Annotated[str, Field(min_length=1), AfterValidator(_storage_beside_the_file)]
 Host = Annotated[str, Field(min_length=1, max_length=253)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Control = Annotated[ControlSettings, BeforeValidator(_fields_of(ControlSettings))]
-Planning = Annotated[PlanningSettings, BeforeValidator(_fields_of(PlanningSettings))]
-OcppBehaviour = Annotated[OcppSettings, BeforeValidator(_fields_of(OcppSettings))]
+Control = Annotated[ControlSettings, BeforeValidator(fields_of(ControlSettings))]
+Planning = Annotated[PlanningSettings, BeforeValidator(fields_of(PlanningSettings))]
+OcppBehaviour = Annotated[OcppSettings, BeforeValidator(fields_of(OcppSettings))]
 
 
 class TariffSection(Section):
@@ -120,7 +91,7 @@ class ForecastSection(Section):
 class StorageSection(Section):
     """Where everything is kept."""
 
-    url: StorageUrl = Field(default="sqlite:///chargehorizon.db", validate_default=True)
+    url: StorageUrl = "sqlite:///chargehorizon.db"
     """sqlite:///FILE, relative to this file, or postgresql://USER:PASSWORD@HOST/NAME."""
     kept_plans: Annotated[int, Field(ge=10)] = 2_000
     """How many plans are kept; meter values and records are kept for ever."""
@@ -284,7 +255,7 @@ class Configuration(Section):
     """Day-ahead prices, where the tariff has them."""
     forecasts: ForecastSection = ForecastSection()
     """What is expected of building and PV."""
-    storage: StorageSection = Field(default={}, validate_default=True)
+    storage: StorageSection = StorageSection()
     """Where everything is kept."""
     ocpp: OcppSection
     """The endpoint that stations connect to."""
@@ -326,11 +297,12 @@ def load_configuration(path: Path, secrets: Secrets | None = None) -> Configurat
     Raises:
         InvalidConfiguration: The first thing that is wrong; whatever else is wrong is noted on it.
     """
-    given = _with_secrets(_read(path), secrets if secrets is not None else Secrets())
+    content = read_sections(path, InvalidConfiguration, "site, tariff, ocpp, http")
+    given = _with_secrets(content, secrets if secrets is not None else Secrets())
     try:
-        configuration = Configuration.model_validate(given, context={_FOLDER: path.parent})
+        configuration = Configuration.model_validate(given, context={FOLDER: path.parent})
     except ValidationError as error:
-        raise first_of(configuration_errors(error, str(path), _SECTIONS_OF_KINDS)) from error
+        raise first_of(section_errors(error, str(path), InvalidConfiguration, _SECTIONS_OF_KINDS)) from error
     except InvalidInput as error:
         # Checks of the planner's and the OCPP endpoint's own settings, which name their section themselves.
         raise InvalidConfiguration(error.field, error.value, error.fix, where=str(path)) from error
@@ -340,38 +312,6 @@ def load_configuration(path: Path, secrets: Secrets | None = None) -> Configurat
         # The domain's own checks: fuses that are no tree, two EVSEs of one name.
         raise InvalidConfiguration(f"site.{error.field}", error.value, error.fix, where=str(path)) from error
     return configuration
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML in which no field may stand twice: the last one would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        # SafeLoader underneath: nothing in the file is executed.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except OSError as error:
-        fix = f"give a configuration file that can be read: {error.strerror}"
-        raise InvalidConfiguration("(file)", str(path), fix, where=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidConfiguration("(file)", error.reason, "save the file as UTF-8", where=str(path)) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidConfiguration(f"(line {line})", error.problem, "must be YAML", where=str(path)) from error
-    except yaml.YAMLError as error:
-        raise InvalidConfiguration("(file)", str(error), "must be YAML", where=str(path)) from error
-    if not isinstance(content, dict):
-        raise InvalidConfiguration("(file)", content, "give sections: site, tariff, ocpp, http", where=str(path))
-    return content
 
 
 def _with_secrets(given: dict[str, Any], secrets: Secrets) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.sections import dotted, fix_of
+from connectors.sections import dotted, fix_of
 from optimizer.errors import (
     ChargeHorizonError,
     ChargerRefused,

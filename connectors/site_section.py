@@ -1,4 +1,4 @@
-"""The section `site` of the configuration file, and the domain's `Site` made of it."""
+"""The section `site` of configurations and scenarios, and the domain's `Site` made of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
-from api.sections import Section
+from connectors.sections import Section
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
 from optimizer.domain.site import (
     ALL_PHASES,
