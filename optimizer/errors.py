@@ -8,6 +8,9 @@ ChargeHorizonError
 ├── NotFound                something named does not exist
 ├── Conflict                a request contradicts what is already agreed
 ├── SourceUnavailable       a price, forecast or meter source gave no answer
+│   └── DeliveryFailed         the billing system did not take a record
+│       ├── ReceiverUnreachable   ... nobody answers there
+│       └── ReceiverGone          ... and asked never to be sent one again
 ├── ChargerUnreachable      a station is offline or did not answer in time
 ├── ChargerRefused          a station answered, and the answer is no
 ├── StorageFailed           the database did not take, or not give, what was asked of it
@@ -15,6 +18,8 @@ ChargeHorizonError
 """
 
 from __future__ import annotations
+
+from decimal import Decimal
 
 
 class ChargeHorizonError(Exception):
@@ -69,6 +74,27 @@ class SourceUnavailable(ChargeHorizonError):
     """A price, forecast or meter source gave no usable answer."""
 
 
+class DeliveryFailed(SourceUnavailable):
+    """The billing system did not take a record.
+
+    Args:
+        message: What it answered.
+        retry_after_s: How long it asked to be left alone [s]; ``None``: it did not.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class ReceiverUnreachable(DeliveryFailed):
+    """Nobody answers there in time: other records need not be tried now."""
+
+
+class ReceiverGone(DeliveryFailed):
+    """The billing system asked never to be sent a record again."""
+
+
 class ChargerUnreachable(ChargeHorizonError):
     """A station is offline or did not answer in time."""
 
@@ -86,5 +112,5 @@ class PlanningFailed(ChargeHorizonError):
 
 
 def _shortened(value: object, longest: int = 120) -> str:
-    text = repr(value)
+    text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= longest else text[: longest - 1] + "…"
