@@ -244,7 +244,7 @@ def _forecasts(configuration: Configuration, site: Site) -> ForecastSource:
         site.latitude_deg,
         site.longitude_deg,
         sky,
-        long_term_clearness=section.long_term_clearness or usual,
+        long_term_clearness=section.long_term_clearness_share or usual,
     )
     return SiteForecasts(pv, building)
 

@@ -84,14 +84,14 @@ class ForecastSection(Section):
     """Load profile of the building; left out: what was metered at the same time of earlier days."""
     weather_file: ExistingFile | None = None
     """Expected weather; left out: a clear sky, corrected by what the arrays have just given."""
-    long_term_clearness: Annotated[float, Field(gt=0, le=1.2)] | None = None
+    long_term_clearness_share: Annotated[float, Field(gt=0, le=1.2)] | None = None
     """Share of the computed PV energy that arrives over a year; left out: what suits a temperate climate."""
 
 
 class StorageSection(Section):
     """Where everything is kept."""
 
-    url: StorageUrl = "sqlite:///chargehorizon.db"
+    url: StorageUrl = Field(default="sqlite:///chargehorizon.db", validate_default=True)
     """sqlite:///FILE, relative to this file, or postgresql://USER:PASSWORD@HOST/NAME."""
     kept_plans: Annotated[int, Field(ge=10)] = 2_000
     """How many plans are kept; meter values and records are kept for ever."""
@@ -255,7 +255,7 @@ class Configuration(Section):
     """Day-ahead prices, where the tariff has them."""
     forecasts: ForecastSection = ForecastSection()
     """What is expected of building and PV."""
-    storage: StorageSection = StorageSection()
+    storage: StorageSection = Field(default={}, validate_default=True)
     """Where everything is kept."""
     ocpp: OcppSection
     """The endpoint that stations connect to."""
