@@ -38,7 +38,7 @@ from scenarios.service_client import ServiceClient
 DEFAULT_SPEED = 480.0
 FASTEST = 1500.0
 # The service is up within a few seconds; the day begins when it is.
-LEAD = timedelta(seconds=4)
+LEAD = timedelta(seconds=6)
 READY_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.5
 STOP_WITHIN_S = 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -21,6 +21,7 @@ from pydantic import (
 
 from optimizer.domain.cost import RecordStatus
 from optimizer.domain.event import GridEventKind
+from optimizer.domain.moment import Interval
 from optimizer.domain.session import PriorityTier
 
 _RFC_3339 = re.compile(r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d{1,6})?)?([Zz]|[+-]\d\d:\d\d)$")
@@ -28,6 +29,7 @@ _DECIMAL = re.compile(r"^-?\d{1,15}(\.\d{1,9})?$")
 _YEARS = range(2000, 2200)
 LONGEST_EVENT_INTERVALS = 2_000
 LONGEST_READINGS = 5_000
+LISTED_SPAN = timedelta(days=7)
 
 
 def _instant(value: Any) -> datetime:
@@ -112,13 +114,22 @@ class ReservationRequest(Window):
     """Minutes after the start when an empty place is given up."""
 
 
-class ReservationFilter(RequestModel):
-    """Which reservations to list."""
+class SpanFilter(RequestModel):
+    """Which span of time to list."""
 
     start: Instant | None = None
-    """Those that end after this; left out: now."""
+    """What ends after this; left out: now."""
     end: Instant | None = None
-    """Those that start before this; left out: a week after ``start``."""
+    """What starts before this; left out: a week after ``start``."""
+
+    def span(self, now: datetime) -> Interval:
+        """The span asked for at ``now``.
+
+        Raises:
+            InvalidInput: It ends before it starts.
+        """
+        start = self.start or now
+        return Interval(start, self.end or start + LISTED_SPAN)
 
 
 class GridEventIntervalRequest(Window):
@@ -166,15 +177,6 @@ class GridEventRequest(RequestModel):
         if self.start is None or self.end is None or self.value is None:
             return self.intervals
         return (GridEventIntervalRequest(start=self.start, end=self.end, value=self.value),)
-
-
-class GridEventFilter(RequestModel):
-    """Which grid events to list."""
-
-    start: Instant | None = None
-    """Those that end after this; left out: now."""
-    end: Instant | None = None
-    """Those that start before this; left out: a week after ``start``."""
 
 
 class DepartureTargetRequest(RequestModel):

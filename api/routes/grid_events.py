@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from http import HTTPStatus
 
 from api.auth import Scope
-from api.idempotency import IDEMPOTENCY_KEY, IF_MATCH, etag_of, identifier_for, require_match, reused_key
+from api.idempotency import (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    etag_of,
+    identifier_for,
+    made_before,
+    require_ahead,
+    require_match,
+)
 from api.operations import Call, Operation, Reply
-from api.schemas import GridEventFilter, GridEventRequest
+from api.schemas import GridEventRequest, SpanFilter
 from api.views import GridEventListView, GridEventView
 from optimizer.domain.event import GridEvent, GridEventInterval, GridEventStatus
 from optimizer.domain.ids import CircuitId, GridEventId
 from optimizer.domain.moment import Interval
-from optimizer.errors import Conflict, InvalidRequest, NotFound
-
-LISTED_SPAN = timedelta(days=7)
+from optimizer.errors import Conflict, InvalidRequest
 
 
 async def receive(call: Call, body: GridEventRequest) -> Reply[GridEventView]:
@@ -24,26 +29,22 @@ async def receive(call: Call, body: GridEventRequest) -> Reply[GridEventView]:
 
     The guard acts at once, then the plan is made anew. ``applied_at`` and ``confirmed_at`` of the event prove it.
     """
-    identifier, repeatable = identifier_for(call, "grid-event")
-    wanted = _event(call, body, GridEventId(identifier))
+    wanted = _event(call, body, GridEventId(identifier_for(call, "grid-event")))
+    store = call.service.stores.grid_events
     async with call.service.intake:
-        kept = await _kept(call, wanted.id) if repeatable else None
+        kept = await made_before(store.event(wanted.id), wanted, _asked)
         if kept is not None:
-            if _asked(kept) != _asked(wanted):
-                raise reused_key()
             return _reply(kept)
-        await call.service.stores.grid_events.save(wanted)
+        require_ahead("end", wanted.span.end, wanted.received_at)
+        await store.save(wanted)
     _act(call)
     return _reply(wanted)
 
 
-async def events(call: Call, query: GridEventFilter) -> Reply[GridEventListView]:
+async def events(call: Call, query: SpanFilter) -> Reply[GridEventListView]:
     """List the grid events that overlap a span of time."""
-    start = query.start or call.service.clock.now()
-    end = query.end or start + LISTED_SPAN
-    if end <= start:
-        raise InvalidRequest("end", end.isoformat(), "must be after start")
-    found = await call.service.stores.grid_events.events(call.service.site.id, start, end)
+    span = query.span(call.service.clock.now())
+    found = await call.service.stores.grid_events.events(call.service.site.id, span.start, span.end)
     return Reply(GridEventListView(grid_events=[GridEventView.of(one) for one in found]))
 
 
@@ -79,8 +80,6 @@ def _event(call: Call, body: GridEventRequest, identifier: GridEventId) -> GridE
         known = ", ".join(sorted(site.circuit_by_id))
         raise InvalidRequest("circuit_id", body.circuit_id, f"site {site.id!r} has the circuits {known}")
     parts = tuple(GridEventInterval(Interval(part.start, part.end), part.value) for part in body.parts())
-    if parts[-1].interval.end <= now:
-        raise InvalidRequest("end", parts[-1].interval.end.isoformat(), f"must be after now, {now.isoformat()}")
     return GridEvent(
         id=identifier,
         site_id=site.id,
@@ -95,13 +94,6 @@ def _event(call: Call, body: GridEventRequest, identifier: GridEventId) -> GridE
 
 def _asked(one: GridEvent) -> tuple[object, ...]:
     return (one.kind, one.intervals, one.circuit_id, one.source, one.priority)
-
-
-async def _kept(call: Call, identifier: GridEventId) -> GridEvent | None:
-    try:
-        return await call.service.stores.grid_events.event(identifier)
-    except NotFound:
-        return None
 
 
 def _reply(one: GridEvent) -> Reply[GridEventView]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from http import HTTPStatus
 
 from api.auth import Scope
-from api.idempotency import IDEMPOTENCY_KEY, IF_MATCH, etag_of, identifier_for, require_match, reused_key
+from api.idempotency import (
+    IDEMPOTENCY_KEY,
+    IF_MATCH,
+    etag_of,
+    identifier_for,
+    made_before,
+    require_ahead,
+    require_match,
+)
 from api.operations import Call, Operation, Reply
-from api.schemas import ReservationFilter, ReservationRequest
+from api.schemas import ReservationRequest, SpanFilter
 from api.views import ReservationListView, ReservationView
 from optimizer.domain.ids import EvseId, ReservationId, TokenId
 from optimizer.domain.moment import Interval
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import PriorityTier
-from optimizer.errors import Conflict, InvalidRequest, NotFound
-
-LISTED_SPAN = timedelta(days=7)
+from optimizer.errors import Conflict, InvalidRequest
 
 
 async def book(call: Call, body: ReservationRequest) -> Reply[ReservationView]:
@@ -25,27 +30,23 @@ async def book(call: Call, body: ReservationRequest) -> Reply[ReservationView]:
 
     The power promised to all reservations that overlap, with the greatest building load, must fit the connection.
     """
-    identifier, repeatable = identifier_for(call, "reservation")
-    wanted = _reservation(call, body, ReservationId(identifier))
+    wanted = _reservation(call, body, ReservationId(identifier_for(call, "reservation")))
+    store = call.service.stores.reservations
     async with call.service.intake:
-        kept = await _kept(call, wanted.id) if repeatable else None
+        kept = await made_before(store.reservation(wanted.id), wanted, _asked)
         if kept is not None:
-            if not _same_request(kept, wanted):
-                raise reused_key()
             return _reply(kept)
+        require_ahead("end", wanted.window.end, call.service.clock.now())
         await _require_place(call, wanted)
-        await call.service.stores.reservations.add(wanted)
+        await store.add(wanted)
     call.service.control.plan_soon("reservation")
     return _reply(wanted)
 
 
-async def reservations(call: Call, query: ReservationFilter) -> Reply[ReservationListView]:
+async def reservations(call: Call, query: SpanFilter) -> Reply[ReservationListView]:
     """List the reservations whose window overlaps a span of time."""
-    start = query.start or call.service.clock.now()
-    end = query.end or start + LISTED_SPAN
-    if end <= start:
-        raise InvalidRequest("end", end.isoformat(), "must be after start")
-    found = await call.service.stores.reservations.reservations(call.service.site.id, start, end)
+    span = query.span(call.service.clock.now())
+    found = await call.service.stores.reservations.reservations(call.service.site.id, span.start, span.end)
     return Reply(ReservationListView(reservations=[ReservationView.of(one) for one in found]))
 
 
@@ -90,8 +91,6 @@ async def _require_place(call: Call, wanted: Reservation) -> None:
 
 def _reservation(call: Call, body: ReservationRequest, identifier: ReservationId) -> Reservation:
     now, site = call.service.clock.now(), call.service.site
-    if body.end <= now:
-        raise InvalidRequest("end", body.end.isoformat(), f"must be after now, {now.isoformat()}")
     if body.evse_id is not None:
         evse = site.evses.get(EvseId(body.evse_id))
         if evse is None:
@@ -114,10 +113,6 @@ def _reservation(call: Call, body: ReservationRequest, identifier: ReservationId
     )
 
 
-def _same_request(kept: Reservation, wanted: Reservation) -> bool:
-    return _asked(kept) == _asked(wanted)
-
-
 def _asked(one: Reservation) -> tuple[object, ...]:
     return (
         one.window,
@@ -128,13 +123,6 @@ def _asked(one: Reservation) -> tuple[object, ...]:
         one.tier,
         one.no_show_after_minutes,
     )
-
-
-async def _kept(call: Call, identifier: ReservationId) -> Reservation | None:
-    try:
-        return await call.service.stores.reservations.reservation(identifier)
-    except NotFound:
-        return None
 
 
 def _canceled(kept: Reservation) -> Reservation:

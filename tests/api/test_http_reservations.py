@@ -159,6 +159,9 @@ async def test_a_repeated_grid_event_is_one_event(caller: Any) -> None:
     again = await caller.ask("POST", "/v1/grid-events", json=LIMIT, headers=key)
     assert (again.status, again.body) == (201, first.body)
     assert (await caller.ask("POST", "/v1/grid-events", json=LIMIT | {"value": 1}, headers=key)).status == 422
+    await caller.clock.sleep(7200)
+    late = await caller.ask("POST", "/v1/grid-events", json=LIMIT, headers=key)
+    assert (late.status, late.body) == (201, first.body), "a repeat after its end changes nothing either"
 
 
 FIRST = {"start": "2026-03-02T09:00:00Z", "end": "2026-03-02T10:00:00Z", "value": 5}
