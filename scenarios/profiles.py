@@ -12,7 +12,7 @@ Everything here is pure: profiles go in, limits come out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -36,6 +36,8 @@ class ProfileKind(StrEnum):
     ABSOLUTE = "absolute"
     RECURRING = "recurring"
     RELATIVE = "relative"
+    DYNAMIC = "dynamic"
+    """OCPP 2.1: one period whose limit is renewed; it counts from the last renewal."""
 
 
 class Recurrence(StrEnum):
@@ -97,6 +99,10 @@ class ChargingProfile:
     """Until when it may be used [UTC]."""
     transaction_id: str | None = None
     """The transaction that a TxProfile is for."""
+    max_offline_s: int | None = None
+    """OCPP 2.1: how long it holds without a connection [s]; ``None``: as long as with one."""
+    invalid_after_offline: bool = False
+    """OCPP 2.1: whether it is gone for good after that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +184,8 @@ def _refusal(new: InstalledProfile, rules: ProfileRules, transaction: Transactio
         return "InvalidSchedule"
     if profile.kind is ProfileKind.RELATIVE and profile.start_at is not None:
         return "InvalidProfile"
+    if profile.kind is ProfileKind.DYNAMIC and len(profile.periods) != 1:
+        return "InvalidSchedule"
     if profile.kind is ProfileKind.RECURRING and (profile.recurrence is None or profile.start_at is None):
         return "InvalidProfile"
     if profile.purpose is ProfilePurpose.STATION_MAX and new.evse_number != 0:
@@ -235,6 +243,8 @@ def without_transaction(held: tuple[InstalledProfile, ...], evse_number: int) ->
 def _first_start(installed: InstalledProfile, transaction: TransactionFacts | None) -> datetime:
     """When a profile's schedule begins for the first time."""
     profile = installed.profile
+    if profile.kind is ProfileKind.DYNAMIC:
+        return installed.installed_at
     if profile.start_at is not None:
         return profile.start_at
     if profile.purpose is ProfilePurpose.STATION_MAX or transaction is None:
@@ -256,19 +266,57 @@ def _schedule_start(
     return start
 
 
-def _is_valid(profile: ChargingProfile, instant: datetime) -> bool:
-    return (profile.valid_from is None or profile.valid_from <= instant) and (
-        profile.valid_to is None or instant < profile.valid_to
+def _is_valid(profile: ChargingProfile, instant: datetime, offline_since: datetime | None) -> bool:
+    forgotten_at = _forgotten_at(profile, offline_since)
+    return (
+        (profile.valid_from is None or profile.valid_from <= instant)
+        and (profile.valid_to is None or instant < profile.valid_to)
+        and (forgotten_at is None or instant < forgotten_at)
+    )
+
+
+def _forgotten_at(profile: ChargingProfile, offline_since: datetime | None) -> datetime | None:
+    """When a profile no longer holds because the connection has been gone for too long."""
+    if profile.max_offline_s is None or offline_since is None:
+        return None
+    return offline_since + timedelta(seconds=profile.max_offline_s)
+
+
+def renewed(
+    held: tuple[InstalledProfile, ...], profile_id: int, limit: float, now: datetime
+) -> tuple[InstalledProfile, ...]:
+    """What the station holds after UpdateDynamicSchedule; the same where it holds no dynamic profile of that id."""
+    return tuple(
+        replace(one, profile=replace(one.profile, periods=(ProfilePeriod(0, limit),)), installed_at=now)
+        if one.profile.id == profile_id and one.profile.kind is ProfileKind.DYNAMIC
+        else one
+        for one in held
+    )
+
+
+def after_outage(
+    held: tuple[InstalledProfile, ...], offline_since: datetime, now: datetime
+) -> tuple[InstalledProfile, ...]:
+    """What the station holds when it is connected again: what the outage made invalid for good is gone."""
+    return tuple(
+        one
+        for one in held
+        if not one.profile.invalid_after_offline
+        or (gone_at := _forgotten_at(one.profile, offline_since)) is None
+        or now < gone_at
     )
 
 
 def period_at(
-    installed: InstalledProfile, instant: datetime, transaction: TransactionFacts | None
+    installed: InstalledProfile,
+    instant: datetime,
+    transaction: TransactionFacts | None,
+    offline_since: datetime | None = None,
 ) -> ProfilePeriod | None:
     """The period of one profile that is active at ``instant``."""
     profile = installed.profile
     start = _schedule_start(installed, instant, transaction)
-    if start is None or not _is_valid(profile, instant):
+    if start is None or not _is_valid(profile, instant, offline_since):
         return None
     elapsed = instant - start
     if profile.duration_s is not None and elapsed >= timedelta(seconds=profile.duration_s):
@@ -278,11 +326,15 @@ def period_at(
 
 
 def _changes_after(
-    installed: InstalledProfile, instant: datetime, transaction: TransactionFacts | None
+    installed: InstalledProfile,
+    instant: datetime,
+    transaction: TransactionFacts | None,
+    offline_since: datetime | None,
 ) -> Iterator[datetime]:
     """Instants after ``instant`` at which one profile may change what it says; at least the next is among them."""
     profile = installed.profile
-    for edge in (profile.valid_from, profile.valid_to, _first_start(installed, transaction)):
+    edges = (profile.valid_from, profile.valid_to, _forgotten_at(profile, offline_since))
+    for edge in (*edges, _first_start(installed, transaction)):
         if edge is not None:
             yield edge
     start = _schedule_start(installed, instant, transaction)
@@ -312,6 +364,8 @@ class EvseProfiles:
     """The transaction at the EVSE."""
     station_sharers: int = 1
     """EVSEs with a transaction among which a limit of the whole station is divided equally."""
+    offline_since: datetime | None = None
+    """Since when there is no connection [UTC]; ``None``: there is one."""
 
     def limit_a(self, instant: datetime) -> float:
         """Greatest current per phase at ``instant`` [A]; the hardware's where no profile speaks."""
@@ -328,8 +382,11 @@ class EvseProfiles:
 
     def next_change(self, instant: datetime) -> datetime | None:
         """The next instant at which the limit may change, if all stays as it is."""
-        edges = (edge for one in self._relevant() for edge in _changes_after(one, instant, self.transaction))
+        edges = (edge for one in self._relevant() for edge in self._changes_of(one, instant))
         return min((edge for edge in edges if edge > instant), default=None)
+
+    def _changes_of(self, one: InstalledProfile, instant: datetime) -> Iterator[datetime]:
+        return _changes_after(one, instant, self.transaction, self.offline_since)
 
     def composite(self, start: datetime, duration_s: int) -> tuple[tuple[int, float], ...]:
         """The limits to come: seconds after ``start`` and amperes per phase; equal neighbours are merged."""
@@ -361,7 +418,7 @@ class EvseProfiles:
         candidates = [one for one in self._relevant() if one.profile.purpose is purpose]
         candidates.sort(key=lambda one: (one.profile.stack_level, one.evse_number != 0), reverse=True)
         for one in candidates:
-            period = period_at(one, instant, self.transaction)
+            period = period_at(one, instant, self.transaction, self.offline_since)
             if period is not None:
                 return one.profile.unit, period
         return None

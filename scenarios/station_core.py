@@ -25,8 +25,10 @@ from scenarios.profiles import (
     ProfileRules,
     RateUnit,
     TransactionFacts,
+    after_outage,
     cleared,
     install,
+    renewed,
     without_transaction,
 )
 from scenarios.station_dialect import ALL_MEASURANDS, Dialect, Message, Sampled, sampled_values
@@ -74,6 +76,8 @@ class StationCore:
             "Sample.Periodic": ALL_MEASURANDS,
         }
         self.is_online = False
+        self._offline_since: datetime | None = None
+        self._agenda: list[tuple[datetime, Callable[[datetime], None]]] = []
         self.is_booted = False
         self.reset_wanted = False
         self.reset_when_idle = False
@@ -93,6 +97,10 @@ class StationCore:
         """The connection stands."""
         self.advance(now)
         self.is_online = True
+        if self._offline_since is not None:
+            self.held = after_outage(self.held, self._offline_since, now)
+            self._offline_since = None
+            self._relimit(now)
         if not self.is_booted or self.settings.boots_on_reconnect:
             self.is_booted = False
             self.boot()
@@ -103,6 +111,9 @@ class StationCore:
         """The connection is gone: what is not durable is lost, transactions go on."""
         self.advance(now)
         self.is_online = False
+        self._offline_since = now
+        if any(one.profile.max_offline_s is not None for one in self.held):
+            self._relimit(now)
         self.outbox.drop_volatile(OFFLINE)
 
     def answer(self, action: str, payload: Payload, now: datetime) -> Payload:
@@ -151,11 +162,21 @@ class StationCore:
             change = state.physics.next_change()
             if change is not None:
                 yield change, _look
+        for when, act in self._agenda:
+            yield when, partial(self._do_planned, when, act)
         if self.reading_interval_s:
             yield self._next_reading_at, self._read_all
         if self._boot_again_at is not None:
             yield self._boot_again_at, self._boot_again
         yield self._last_told_at + timedelta(seconds=self.heartbeat_interval_s), self.heartbeat
+
+    def plan(self, when: datetime, act: Callable[[datetime], None]) -> None:
+        """Do something at ``when``."""
+        self._agenda.append((when, act))
+
+    def _do_planned(self, when: datetime, act: Callable[[datetime], None], at: datetime) -> None:
+        self._agenda.remove((when, act))
+        act(at)
 
     def _settle(self, at: datetime) -> None:
         for state in self.evses.values():
@@ -245,7 +266,7 @@ class StationCore:
                 visit.refused = True
 
         message = self.dialect.authorize(visit.token_id)
-        self._tell(message, answered=answered, failed=lambda _: self._without_answer(state, visit))
+        self.tell(message, answered=answered, failed=lambda _: self._without_answer(state, visit))
 
     def _without_answer(self, state: EvseState, visit: Visit) -> None:
         if state.visit is not visit or state.transaction is not None:
@@ -273,7 +294,10 @@ class StationCore:
         if state.visit is not None and state.visit.transaction is None:
             state.visit.transaction = begun
         message = self.dialect.transaction_started(state, begun, reading)
-        self._tell(message, durable=True, answered=lambda payload: self._start_answered(state, begun, payload))
+        self.tell(message, durable=True, answered=lambda payload: self._start_answered(state, begun, payload))
+        needs = self.dialect.charging_needs(state, state.visit.vehicle.model) if state.visit else None
+        if needs is not None:
+            self.tell(needs)
         profile, state.profile_waiting = state.profile_waiting, None
         if profile is not None:
             self.set_profile(state.number, profile, at)
@@ -306,7 +330,7 @@ class StationCore:
         reading = state.reading_at(at)
         done.ended_at, done.end_register_kwh = at, reading.register_kwh
         state.transaction, state.finished = None, True
-        self._tell(self.dialect.transaction_ended(state, done, reading, reason), durable=True)
+        self.tell(self.dialect.transaction_ended(state, done, reading, reason), durable=True)
         self.held = without_transaction(self.held, state.number)
         self._relimit(at)
         if self.reset_when_idle and not any(one.transaction for one in self.evses.values()):
@@ -353,11 +377,18 @@ class StationCore:
         self._relimit(now)
         return len(self.held) < before
 
+    def renew_profile(self, profile_id: int, limit: float, now: datetime) -> bool:
+        """Give a dynamic profile another limit; returns whether there is one."""
+        before = self.held
+        self.held = renewed(self.held, profile_id, limit, now)
+        self._relimit(now)
+        return any(new is not old for new, old in zip(self.held, before, strict=True))
+
     def profiles_of(self, state: EvseState, now: datetime) -> EvseProfiles:
         """What governs an EVSE: in its transaction, or in one that would begin now."""
         facts = state.transaction.facts if state.transaction else TransactionFacts(None, now)
         sharers = sum(one.transaction is not None for one in self.evses.values())
-        return EvseProfiles(state.physics.evse, self.held, facts, sharers)
+        return EvseProfiles(state.physics.evse, self.held, facts, sharers, self._offline_since)
 
     def _relimit(self, now: datetime) -> None:
         """Make the EVSEs obey what is installed, after the time that the station takes for it."""
@@ -373,7 +404,7 @@ class StationCore:
 
     # ------------------------------------------------------------------ what it tells
 
-    def _tell(
+    def tell(
         self,
         message: Message,
         *,
@@ -382,6 +413,7 @@ class StationCore:
         answered: Callable[[Payload], None] = lambda _: None,
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Queue a message; without a connection only a durable one."""
         action, write = message
         if not durable and not self.is_online:
             return
@@ -393,7 +425,7 @@ class StationCore:
         self._boot_again_at = None
         message = self.dialect.boot(self._boot_reason)
         # Nothing else may be sent before the first announcement is answered.
-        self._tell(message, first=not self.is_booted, answered=self._boot_answered, failed=self._boot_failed)
+        self.tell(message, first=not self.is_booted, answered=self._boot_answered, failed=self._boot_failed)
 
     def _boot_answered(self, payload: Payload) -> None:
         answer = self.dialect.read_boot(payload)
@@ -421,7 +453,7 @@ class StationCore:
         """Say that it lives."""
         self._last_told_at = at
         if self.is_booted:
-            self._tell(self.dialect.heartbeat())
+            self.tell(self.dialect.heartbeat())
 
     def report_states(self, at: datetime, states: Iterable[EvseState] | None = None) -> None:
         """Tell the states of EVSEs anew, of all where none are named."""
@@ -436,10 +468,10 @@ class StationCore:
             if state.transaction is not None:
                 changed = self.dialect.transaction_updated(state, state.transaction, at)
                 if changed is not None:
-                    self._tell(changed, durable=True)
+                    self.tell(changed, durable=True)
             if status is not state.reported and self.is_online and self.is_booted:
                 state.reported = status
-                self._tell(self.dialect.status(state, status, at), failed=partial(_forget_report, state))
+                self.tell(self.dialect.status(state, status, at), failed=partial(_forget_report, state))
 
     def _read_all(self, at: datetime) -> None:
         self._next_reading_at = self._aligned_after(at)
@@ -455,11 +487,11 @@ class StationCore:
     def tell_reading(self, state: EvseState, at: datetime, context: str) -> None:
         """Tell what the meter of an EVSE shows at ``at``."""
         going = state.transaction
-        self._tell(self.dialect.meter_values(state, going, state.reading_at(at), context), durable=going is not None)
+        self.tell(self.dialect.meter_values(state, going, state.reading_at(at), context), durable=going is not None)
         if going is not None and self.settings.has(Misbehaviour.REPLAYS_OLD_SAMPLES):
             past = at - timedelta(seconds=self.settings.figures.replay_age_s)
             if past > going.started_at:
-                self._tell(self.dialect.meter_values(state, going, state.reading_at(past), context), durable=True)
+                self.tell(self.dialect.meter_values(state, going, state.reading_at(past), context), durable=True)
 
     def _expire(self, state: EvseState, _at: datetime) -> None:
         state.reservation = None

@@ -23,11 +23,14 @@ from scenarios.profiles import (
 )
 from scenarios.station_settings import Misbehaviour, StationSettings
 from scenarios.station_state import EvseReading, EvseState, Transaction
+from scenarios.vehicle_model import VehicleModel
 
 Message = tuple[str, Callable[[], Payload]]
 """An action, and what writes its payload when it is sent."""
 
-ALL_MEASURANDS = ("Energy.Active.Import.Register", "Power.Active.Import", "Current.Import", "Voltage", "SoC")
+ALL_MEASURANDS = (
+    "Energy.Active.Import.Register", "Power.Active.Import", "Current.Import", "Current.Offered", "Voltage", "SoC",
+)  # fmt: skip
 """What a station can tell."""
 
 PURPOSES = {
@@ -56,6 +59,10 @@ class StartAnswer:
     """The id it gave (1.6)."""
     accepted: bool
     """Whether the token may charge."""
+
+
+class ProfileRefused(Exception):
+    """A charging profile is rejected before it is looked at more closely; the text is OCPP's reason code."""
 
 
 class CallRefused(Exception):
@@ -92,6 +99,10 @@ class Dialect(Protocol):
 
     def transaction_updated(self, state: EvseState, going: Transaction, at: datetime) -> Message | None:
         """Tell a new charging state; ``None`` where it is the old one, or the version tells none."""
+        ...
+
+    def charging_needs(self, state: EvseState, vehicle: VehicleModel) -> Message | None:
+        """Tell what a car asks for; ``None`` where it, or the version, says nothing of it."""
         ...
 
     def meter_values(self, state: EvseState, going: Transaction | None, reading: EvseReading, context: str) -> Message:
@@ -169,7 +180,13 @@ def sampled_values(settings: StationSettings, state: EvseState, reading: EvseRea
     for index in range(paths):
         current_a = reading.current_a if index < reading.current_paths else 0.0
         yield Sampled("Current.Import", _rounded(current_a), "A", f"L{index + 1}")
-    yield Sampled("Voltage", _rounded(reading.voltage_v), "V")
+        if settings.tells_each_phase:
+            yield Sampled("Voltage", _rounded(reading.voltage_v), "V", f"L{index + 1}")
+            yield Sampled("Power.Active.Import", _rounded(reading.voltage_v * current_a), "W", f"L{index + 1}")
+    if settings.tells_each_phase:
+        yield Sampled("Current.Offered", _rounded(state.physics.offered_a(reading.at)), "A")
+    else:
+        yield Sampled("Voltage", _rounded(reading.voltage_v), "V")
     if reading.soc is not None and state.physics.evse.current_type is CurrentType.DC:
         yield Sampled("SoC", _rounded(100.0 * reading.soc), "Percent")
 
@@ -184,11 +201,11 @@ def profile_of(
     """A profile from its JSON form, of which the two versions share all but the place of id and schedule.
 
     Raises:
-        CallRefused: Its purpose is none that a central system may send.
+        ProfileRefused: Its purpose is none that a central system may send, or a period has no limit.
     """
     purpose = PURPOSES.get(str(written["chargingProfilePurpose"]))
     if purpose is None:
-        raise CallRefused("PropertyConstraintViolation", f"purpose {written['chargingProfilePurpose']} is not taken")
+        raise ProfileRefused("InvalidProfile")
     recurrence = written.get("recurrencyKind")
     transaction_id = written.get("transactionId")
     return ChargingProfile(
@@ -198,7 +215,7 @@ def profile_of(
         kind=ProfileKind(str(written["chargingProfileKind"]).lower()),
         unit=RateUnit(schedule["chargingRateUnit"]),
         periods=tuple(
-            ProfilePeriod(int(period["startPeriod"]), float(period["limit"]), period.get("numberPhases"))
+            ProfilePeriod(int(period["startPeriod"]), least_limit(period), period.get("numberPhases"))
             for period in schedule["chargingSchedulePeriod"]
         ),
         start_at=time.instant(schedule.get("startSchedule")),
@@ -207,7 +224,21 @@ def profile_of(
         valid_from=time.instant(written.get("validFrom")),
         valid_to=time.instant(written.get("validTo")),
         transaction_id=None if transaction_id is None else str(transaction_id),
+        max_offline_s=written.get("maxOfflineDuration"),
+        invalid_after_offline=bool(written.get("invalidAfterOfflineDuration", False)),
     )
+
+
+def least_limit(period: Mapping[str, Any]) -> float:
+    """The limit of a period; of one for each phase (OCPP 2.1) the least, for a car draws alike from all.
+
+    Raises:
+        ProfileRefused: It has none.
+    """
+    limits = [float(period[name]) for name in ("limit", "limit_L2", "limit_L3") if name in period]
+    if not limits:
+        raise ProfileRefused("UnsupportedParam")
+    return min(limits)
 
 
 def composite_periods(profiles: EvseProfiles, now: datetime, duration_s: int, unit: RateUnit) -> Sequence[Payload]:

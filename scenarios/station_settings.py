@@ -14,6 +14,7 @@ class OcppVersion(StrEnum):
 
     V16 = "1.6"
     V201 = "2.0.1"
+    V21 = "2.1"
 
     @property
     def subprotocol(self) -> str:
@@ -90,6 +91,8 @@ class StationSettings:
     """Between two clock-aligned meter readings [s]; 0: none. A central system may change it."""
     sample_interval_s: int = 0
     """Between two meter samples counted from the start of a transaction [s]; 0: none. May be changed too."""
+    tells_each_phase: bool = False
+    """Whether readings tell voltage and power of each phase too, and the current that is offered."""
     reads_when_idle: bool = True
     """Whether aligned readings are sent without a transaction."""
     profile_rules: ProfileRules = ORDINARY_RULES

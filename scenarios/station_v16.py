@@ -26,6 +26,7 @@ from scenarios.station_orders import StationOrders
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
 from scenarios.station_variables import StationVariable, station_variables
+from scenarios.vehicle_model import VehicleModel
 
 STATUS = {
     ConnectorStatus.AVAILABLE: "Available",
@@ -116,6 +117,9 @@ class V16:
 
     def transaction_updated(self, state: EvseState, going: Transaction, at: datetime) -> None:
         """1.6 tells charging states by StatusNotification alone."""
+
+    def charging_needs(self, state: EvseState, vehicle: VehicleModel) -> None:
+        """1.6 has no word for what cars ask for."""
 
     def meter_values(self, state: EvseState, going: Transaction | None, reading: EvseReading, context: str) -> Message:
         """MeterValues; the transaction's id is put in when the message leaves, for it may come late."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from optimizer.domain.charger import ConnectorStatus
 from optimizer.domain.ids import TokenId
+from optimizer.domain.site import CurrentType
 from scenarios.outbox import Payload
 from scenarios.profiles import ChargingProfile, ProfileFilter, RateUnit
 from scenarios.station_core import StationCore
@@ -16,6 +17,7 @@ from scenarios.station_dialect import (
     BootAnswer,
     CallRefused,
     Message,
+    ProfileRefused,
     Sampled,
     StartAnswer,
     StationTime,
@@ -26,6 +28,7 @@ from scenarios.station_orders import StationOrders
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
 from scenarios.station_variables import StationVariable, station_variables
+from scenarios.vehicle_model import VehicleModel
 
 CONNECTOR_STATUS = {
     ConnectorStatus.AVAILABLE: "Available",
@@ -46,6 +49,11 @@ TRIGGER_OF_CONTEXT = {
     "Sample.Periodic": "MeterValuePeriodic",
     "Trigger": "Trigger",
 }
+
+AC_TRANSFER = {1: "AC_single_phase", 2: "AC_two_phase", 3: "AC_three_phase"}
+
+DC_VOLTAGE = 400
+"""Voltage of a usual battery [V]."""
 
 ENDED_BY = {
     "DeAuthorized": ("Deauthorized", "DeAuthorized"),
@@ -147,6 +155,28 @@ class V201:
         payload = self._event("Updated", "ChargingStateChanged", going, charging_state, at)
         return "TransactionEvent", lambda: payload
 
+    def charging_needs(self, state: EvseState, vehicle: VehicleModel) -> Message | None:
+        """NotifyEVChargingNeeds."""
+        needs, evse = vehicle.needs, state.physics.evse
+        if needs is None:
+            return None
+        energy_wh = round(needs.energy_kwh * 1000)
+        power_w = vehicle.max_current_a * evse.voltage_v * state.physics.current_paths
+        about: dict[str, object] = {}
+        if needs.depart_at is not None:
+            about["departureTime"] = self._time.stamp(needs.depart_at)
+        if evse.current_type is CurrentType.DC:
+            about |= {"requestedEnergyTransfer": "DC", "dcChargingParameters": _dc_needs(state, energy_wh, power_w)}
+        else:
+            about["requestedEnergyTransfer"] = AC_TRANSFER[state.physics.current_paths]
+            about["acChargingParameters"] = {
+                "energyAmount": energy_wh,
+                "evMinCurrent": round(vehicle.min_current_a),
+                "evMaxCurrent": round(vehicle.max_current_a),
+                "evMaxVoltage": round(evse.voltage_v),
+            }
+        return "NotifyEVChargingNeeds", lambda: {"evseId": state.number, "chargingNeeds": about}
+
     def meter_values(self, state: EvseState, going: Transaction | None, reading: EvseReading, context: str) -> Message:
         """TransactionEvent Updated, or MeterValues where there is no transaction."""
         values = [self._meter_value(state, reading, context)]
@@ -214,7 +244,10 @@ class V201:
         return profile_of(written, written["chargingSchedule"][0], int(written["id"]), self._time)
 
     def _set_charging_profile(self, payload: Mapping[str, Any], now: datetime) -> Payload:
-        refusal = self._core.set_profile(payload["evseId"], self._profile(payload["chargingProfile"]), now)
+        try:
+            refusal = self._core.set_profile(payload["evseId"], self._profile(payload["chargingProfile"]), now)
+        except ProfileRefused as reason:
+            refusal = str(reason)
         if refusal:
             return {"status": "Rejected", "statusInfo": {"reasonCode": refusal[:20]}}
         return {"status": "Accepted"}
@@ -322,6 +355,20 @@ class V201:
         if state is None:
             return {"status": "UnknownConnector"}
         return {"status": "OngoingAuthorizedTransaction" if state.transaction else "Unlocked"}
+
+
+def _dc_needs(state: EvseState, energy_wh: int, power_w: float) -> dict[str, int]:
+    vehicle = state.physics.vehicle
+    about = {
+        "evMaxCurrent": round(power_w / DC_VOLTAGE),
+        "evMaxVoltage": DC_VOLTAGE,
+        "evMaxPower": round(power_w),
+        "energyAmount": energy_wh,
+    }
+    soc = vehicle.soc_before() if vehicle else None
+    if vehicle is not None and vehicle.model.battery_kwh is not None and soc is not None:
+        about |= {"evEnergyCapacity": round(vehicle.model.battery_kwh * 1000), "stateOfCharge": round(100 * soc)}
+    return about
 
 
 def _token(token_id: TokenId) -> dict[str, str]:

@@ -36,6 +36,16 @@ class WakeBehaviour(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class StatedNeeds:
+    """What a car tells its station by ISO 15118."""
+
+    energy_kwh: float
+    """Energy asked for [kWh]."""
+    depart_at: datetime | None = None
+    """Departure announced [UTC], where it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class VehicleModel:
     """What is true of a car for one stay."""
 
@@ -59,6 +69,8 @@ class VehicleModel:
     """Offer that wakes it where ``wake`` is NEEDS_MORE [A]."""
     wake_delay_s: float = 0.0
     """From an offer after a pause until it draws again [s]."""
+    needs: StatedNeeds | None = None
+    """What it tells its station; most cars tell nothing."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.takes_kwh < float("inf"):

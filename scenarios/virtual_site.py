@@ -21,7 +21,7 @@ from scenarios.plant import Plant, Surroundings
 from scenarios.station_core import EPOCH
 from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import StationWatchers, Visit
-from scenarios.uncontrolled import vehicle_of
+from scenarios.vehicle_kinds import vehicle_of
 from scenarios.virtual_station import CentralSystem, VirtualStation
 
 DRAIN_POLL_S = 0.02
@@ -118,17 +118,31 @@ class VirtualSite:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """All stations live while the block runs."""
+        """All stations live while the block runs; a fault of one of them ends the block and is raised."""
+        block = asyncio.current_task()
+        failures: list[BaseException] = []
+
+        def note_end(task: asyncio.Task[None]) -> None:
+            failure = None if task.cancelled() else task.exception()
+            if failure is not None and block is not None:
+                failures.append(failure)
+                block.cancel()
+
         tasks = [asyncio.create_task(station.run()) for station in self.stations.values()]
+        for task in tasks:
+            task.add_done_callback(note_end)
         try:
             yield
+        except asyncio.CancelledError:
+            if not failures or block is None:
+                raise
+            block.uncancel()
+            raise failures[0] from None
         finally:
             for task in tasks:
+                task.remove_done_callback(note_end)
                 task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def drained(self, within_s: float) -> bool:
         """Wait until all that concerns transactions is acknowledged; False where that takes longer [s on the wall]."""

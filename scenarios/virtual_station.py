@@ -41,10 +41,15 @@ from scenarios.station_dialect import CallRefused, Dialect
 from scenarios.station_settings import Misbehaviour, OcppVersion, StationSettings
 from scenarios.station_state import StationWatchers, Visit
 from scenarios.station_v16 import V16
+from scenarios.station_v21 import V21
 from scenarios.station_v201 import V201
 from scenarios.vehicle_model import VehicleModel
 
-DIALECTS: dict[OcppVersion, Callable[[StationCore], Dialect]] = {OcppVersion.V16: V16, OcppVersion.V201: V201}
+DIALECTS: dict[OcppVersion, Callable[[StationCore], Dialect]] = {
+    OcppVersion.V16: V16,
+    OcppVersion.V201: V201,
+    OcppVersion.V21: V21,
+}
 
 _log = structlog.get_logger(__name__)
 

@@ -34,7 +34,7 @@ class ScriptedCentralSystem:
     schema_problems: list[str] = field(default_factory=list)
     sockets: dict[str, web.WebSocketResponse] = field(default_factory=dict)
     credentials: dict[str, str] = field(default_factory=dict)
-    subprotocols: tuple[str, ...] = ("ocpp1.6", "ocpp2.0.1")
+    subprotocols: tuple[str, ...] = ("ocpp1.6", "ocpp2.0.1", "ocpp2.1")
     connections: int = 0
     refusals: int = 0
     url: str = ""
@@ -141,5 +141,7 @@ class ScriptedCentralSystem:
                 key = (call.station, call.message_id)
                 number = self._transactions.setdefault(key, 1000 + len(self._transactions))
                 return {"transactionId": number, "idTagInfo": accepted}
+            case "NotifyEVChargingNeeds":
+                return accepted
             case _:
                 return {}

@@ -57,11 +57,12 @@ async def test_a_recorded_morning_is_told_completely() -> None:
         clock = ManualClock(DAY_START)
         virtual = VirtualSite(site, settings, CentralSystem(system.url), clock, day.surroundings(60.0), http)
         async with virtual.running():
-            playing = asyncio.create_task(run_day(virtual, morning, evse_of_post(site), hooks, end))
-            while not playing.done():
-                await _all_told(virtual)
-                clock.advance(minutes=1)
-            totals = await playing
+            async with asyncio.timeout(60):
+                playing = asyncio.create_task(run_day(virtual, morning, evse_of_post(site), hooks, end))
+                while not playing.done():
+                    await _all_told(virtual)
+                    clock.advance(minutes=1)
+                totals = await playing
             assert await virtual.drained(within_s=30.0)
         assert virtual.violations == []
         assert system.schema_problems == []
@@ -92,3 +93,19 @@ def _check_meters(virtual: VirtualSite, hooks: _Hooks) -> None:
             - reading.export_register_kwh - reading.building_register_kwh
         )  # fmt: skip
         assert float(balance_kwh) == pytest.approx(1.01 * charged_kwh, abs=0.004)
+
+
+async def test_a_fault_of_one_station_ends_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = garage_day()
+    site = garage_site(day.sessions, import_limit_kw=80.0, pv_peak_kw=60.0)
+    async with ScriptedCentralSystem() as system, ClientSession() as http:
+        clock = ManualClock(DAY_START)
+        virtual = VirtualSite(
+            site, alternating_settings(site), CentralSystem(system.url), clock, day.surroundings(60.0), http
+        )
+        station = next(iter(virtual.stations.values()))
+        monkeypatch.setattr(station.core, "connected", lambda _now: 1 / 0)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with virtual.running():
+                await asyncio.Event().wait()
+        assert caught.group_contains(ZeroDivisionError)

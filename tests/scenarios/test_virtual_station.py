@@ -213,17 +213,6 @@ REFUSED_CALLS = {
     "breaks the 1.6 schema": (V16, "Reset", {"type": "Gentle"}, "FormationViolation"),
     "breaks the 2.0.1 schema": (V201, "Reset", {"type": "Gentle"}, "FormatViolation"),
     "a limit that is no multiple of 0.1": (V16, "SetChargingProfile", _limit(V16, 10.05, 5), "FormationViolation"),
-    "an external constraint from the central system": (
-        V201,
-        "SetChargingProfile",
-        {
-            **(payload := _limit(V201, 10.0, "x")),
-            "chargingProfile": {
-                **payload["chargingProfile"], "chargingProfilePurpose": "ChargingStationExternalConstraints",
-            },
-        },
-        "PropertyConstraintViolation",
-    ),
 }  # fmt: skip
 
 
@@ -236,6 +225,15 @@ async def test_a_call_that_cannot_be_answered_gets_the_protocols_error(
         frame = await system.call("S1", action, payload)
         assert (frame[0], frame[2]) == (MessageType.CallError, code)
         assert len(bench.station.violations) == (1 if code.startswith("Form") else 0)
+
+
+async def test_a_central_system_may_not_set_external_constraints(system: ScriptedCentralSystem) -> None:
+    async with _bench(_settings(V201), system) as bench:
+        await bench.booted()
+        payload = _limit(V201, 10.0, "x")
+        payload["chargingProfile"]["chargingProfilePurpose"] = "ChargingStationExternalConstraints"
+        answer = await system.ask("S1", "SetChargingProfile", payload)
+        assert answer == {"status": "Rejected", "statusInfo": {"reasonCode": "InvalidProfile"}}
 
 
 async def test_a_broken_frame_is_noted_and_harms_nothing(system: ScriptedCentralSystem) -> None:
