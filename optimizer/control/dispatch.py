@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from optimizer.control.ceilings import Feeder
-from optimizer.control.guard import effective_state, fallback_limit_kw, is_for
-from optimizer.control.profile import SAME_KW, falling, limit_at_kw, says_the_same, shortened
+from optimizer.control.guard import effective_state, is_for
+from optimizer.control.profile import SAME_KW, falling, says_the_same, shortened
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState
-from optimizer.domain.ids import EvseId
 from optimizer.domain.plan import BindingKind, BindingReason, Plan, SessionPlan
 from optimizer.domain.session import Session
 
@@ -81,7 +80,7 @@ def _planned(
         return None
     else:
         safe_kw, feeder = view.safe_kw[connector.evse_id], view.feeder(connector.evse_id)
-        periods = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings)
+        periods = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings, session.accepted_power_kw)
         reason = reason_text(_reason_at(plan, session_plan, view.at))
     if not _is_due(view, connector, session, periods, settings):
         return None
@@ -89,12 +88,19 @@ def _planned(
 
 
 def profile_of(
-    plan: Plan, session_plan: SessionPlan, feeder: Feeder, at: datetime, safe_kw: float, settings: ControlSettings
+    plan: Plan,
+    session_plan: SessionPlan,
+    feeder: Feeder,
+    at: datetime,
+    safe_kw: float,
+    settings: ControlSettings,
+    accepted_kw: float | None = None,
 ) -> tuple[LimitPeriod, ...]:
     """One session's plan as limits from ``at`` on: what it permits now, its later falls, and the safe value at the end.
 
     Limits are the power that the permitted current would give on all of the EVSE's current paths: a vehicle that uses
-    one of three phases and is planned at 3.7 kW gets 16 A, which is a limit of 11 kW.
+    one of three phases and is planned at 3.7 kW gets 16 A, which is a limit of 11 kW. A vehicle that takes less than it
+    may, and is to get all that it takes, gets a margin on top: it shows when it takes more again.
     """
     span_end = min(at + timedelta(seconds=settings.profile_span_s), plan.boundaries[-1])
     periods = []
@@ -102,7 +108,12 @@ def profile_of(
         start, end = max(plan.boundaries[index], at), plan.boundaries[index + 1]
         if end <= at or start >= span_end:
             continue
-        level_a = feeder.stepped_a(max(0.0, power_kw) / feeder.kw_per_a)
+        wanted_a = max(0.0, power_kw) / feeder.kw_per_a
+        if accepted_kw and wanted_a > 0.0:
+            own_a, step_a = accepted_kw / feeder.kw_per_a, feeder.evse.current_step_a
+            if wanted_a > own_a - step_a:
+                wanted_a = max(wanted_a, own_a + settings.headroom_margin_kw / feeder.kw_per_a + step_a)
+        level_a = feeder.stepped_a(wanted_a)
         periods.append(LimitPeriod(start, feeder.evse.power_kw(level_a)))
     tail = LimitPeriod(max(span_end, at), safe_kw)
     return shortened([*falling(periods), tail], settings.greatest_periods)
@@ -150,11 +161,3 @@ def reason_text(reason: BindingReason | None) -> str:
     phase = f" on {reason.phase}" if reason.phase else ""
     source = f" ({reason.source})" if reason.source else ""
     return f"{_TEXTS[reason.kind]}{place}{phase}{source}"
-
-
-def limit_in_force_kw(view: GuardView, evse_id: EvseId) -> float:
-    """The limit that an EVSE is under now, as far as we know [kW]."""
-    connector = view.connectors[evse_id]
-    if connector.setpoint is None:
-        return fallback_limit_kw(connector, view.site.evses[evse_id], view.safe_kw[evse_id])
-    return limit_at_kw(connector.setpoint.periods, view.at)

@@ -7,14 +7,13 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from optimizer.control.ceilings import Feeder
 from optimizer.control.guard import STANDBY_KW
+from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
-from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use, woken
 from optimizer.control.settings import ControlSettings
 from optimizer.control.targets import default_target, reservation_target, vehicle_target, with_targets
 from optimizer.domain.charger import (
@@ -51,10 +50,6 @@ NO_TRANSACTION = frozenset({"", "0", "-1"})
 """Ids that stations send when they know of no transaction."""
 UNPLUGGED_REASONS = frozenset({"EVDisconnected"})
 """OCPP stop reasons that mean that the cable is out."""
-RECENT_SAMPLES = 8
-"""Samples remembered of each EVSE, more than any rule looks at."""
-WORTH_A_PLAN_KW = 0.5
-"""Change of what a vehicle accepts that is worth a new plan [kW]."""
 
 
 @dataclass(frozen=True)
@@ -69,29 +64,6 @@ class LedgerListeners:
     """A vehicle has left, or a transaction of one that left was reported late."""
     on_reconnected: Callable[[StationId], Awaitable[None]]
     """A station booted or connected anew; its limits may be gone."""
-
-
-@dataclass
-class _Meter:
-    """What was last seen of one EVSE's meter; a memory that only spares reading it again."""
-
-    session_id: SessionId | None = None
-    newest: MeterSample | None = None
-    register: MeterSample | None = None
-    doubtful: MeterSample | None = None
-    recent: list[MeterSample] = field(default_factory=list)
-
-    def take(self, sample: MeterSample) -> None:
-        """Remember a judged sample."""
-        if sample.quality not in USABLE:
-            if self.newest is None or sample.at >= self.newest.at:
-                self.doubtful = sample
-            return
-        self.newest = sample
-        if sample.register_kwh is not None:
-            self.register, self.doubtful = sample, None
-        if sample.power_kw is not None:
-            self.recent = [*self.recent, sample][-RECENT_SAMPLES:]
 
 
 class SessionLedger:
@@ -124,7 +96,7 @@ class SessionLedger:
         self._evse_of = {(evse.station_id, evse.ocpp_evse_id): evse for evse in site.evses.values()}
         self._turns: defaultdict[EvseId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._active_id: dict[EvseId, SessionId] = {}
-        self._meters: defaultdict[EvseId, _Meter] = defaultdict(_Meter)
+        self._meters = MeterBook(stores, settings)
 
     @asynccontextmanager
     async def _change_at(self, evse_id: EvseId) -> AsyncIterator[None]:
@@ -138,7 +110,7 @@ class SessionLedger:
             finally:
                 if not kept:
                     self._active_id.pop(evse_id, None)
-                    self._meters.pop(evse_id, None)
+                    self._meters.forget(evse_id)
 
     # --- stations ---------------------------------------------------------------------------------------------------
 
@@ -303,43 +275,7 @@ class SessionLedger:
         """Keep one sample; what planning should know of it, in words."""
         connector = await self._connector(evse.id)
         session, news = await self._session_of(sample, evse, connector)
-        meter = await self._meter_of(evse.id, session, connector)
-        verdict = judged(sample, meter.newest, meter.register, meter.doubtful, evse)
-        await self._stores.meters.add_samples([verdict.sample], [session.id if session else None])
-        meter.take(verdict.sample)
-        if session is None or verdict.sample.quality not in USABLE:
-            return news
-        updated = self._updated(session, verdict.sample, verdict.added_kwh, evse, connector, meter)
-        if updated != session:
-            await self._stores.sessions.save_session(updated)
-        if _accepts_otherwise(session, updated):
-            news.append(f"vehicle at {evse.id} takes {_in_words(updated.accepted_power_kw)}")
-        if updated.vehicle != session.vehicle:
-            news.append(f"vehicle at {evse.id} known better")
-        return news
-
-    def _updated(
-        self,
-        session: Session,
-        sample: MeterSample,
-        added_kwh: Decimal,
-        evse: Evse,
-        connector: Connector,
-        meter: _Meter,
-    ) -> Session:
-        vehicle = session.vehicle
-        phases = phases_in_use(sample, evse)
-        if phases is not None and phases != vehicle.phases_used:
-            vehicle = replace(vehicle, phases_used=phases)
-        share = Feeder(evse, vehicle.phases_used).kw_per_a / Feeder(evse).kw_per_a
-        updated = replace(session, vehicle=vehicle, energy_kwh=session.energy_kwh + float(added_kwh))
-        if sample.soc is not None:
-            updated = replace(updated, soc=sample.soc, soc_at=sample.at)
-        if session.is_active and sample.power_kw is not None:
-            accepted = accepted_power_kw(updated, connector.setpoint, meter.recent, share, self._settings)
-            updated = replace(updated, accepted_power_kw=accepted)
-            updated = woken(updated, connector.setpoint, meter.recent, evse, self._settings)
-        return updated
+        return news + await self._meters.take(sample, evse, session, connector)
 
     async def _session_of(
         self, sample: MeterSample, evse: Evse, connector: Connector
@@ -382,21 +318,6 @@ class SessionLedger:
         self._active_id[evse.id] = opened.session_id
         _LOG.warning("EVSE %s: taking over transaction %s, whose start was not seen", evse.id, transaction_id)
         return await self._stores.sessions.session(opened.session_id)
-
-    async def _meter_of(self, evse_id: EvseId, session: Session | None, connector: Connector) -> _Meter:
-        """What is remembered of the EVSE's meter in this session, read from the store where it is not."""
-        meter = self._meters[evse_id]
-        session_id = session.id if session else None
-        if meter.session_id == session_id and meter.newest is not None:
-            return meter
-        meter = _Meter(session_id, newest=connector.last_sample)
-        self._meters[evse_id] = meter
-        if session_id is None:
-            return meter
-        kept = [sample for sample in await self._stores.meters.session_samples(session_id) if sample.quality in USABLE]
-        meter.register = next((sample for sample in reversed(kept) if sample.register_kwh is not None), None)
-        meter.recent = [sample for sample in kept if sample.power_kw is not None][-RECENT_SAMPLES:]
-        return meter
 
     # --- needs ------------------------------------------------------------------------------------------------------
 
@@ -535,16 +456,3 @@ def _register_sample(
     station_id: StationId, evse: Evse, at: datetime, transaction_id: TransactionId, register_kwh: Decimal
 ) -> MeterSample:
     return MeterSample(station_id, evse.id, at, transaction_id, register_kwh=register_kwh)
-
-
-def _accepts_otherwise(before: Session, after: Session) -> bool:
-    was_kw, is_kw = before.accepted_power_kw, after.accepted_power_kw
-    if was_kw is None or is_kw is None:
-        return was_kw is not is_kw
-    return abs(was_kw - is_kw) >= WORTH_A_PLAN_KW or (was_kw == 0.0) != (is_kw == 0.0)
-
-
-def _in_words(accepted_kw: float | None) -> str:
-    if accepted_kw is None:
-        return "what it is given"
-    return f"{accepted_kw:.1f} kW at most" if accepted_kw else "nothing"

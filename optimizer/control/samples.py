@@ -120,7 +120,8 @@ def accepted_power_kw(
         return session.accepted_power_kw
     settle = timedelta(seconds=max(settings.settle_s, settings.reaction_s))
     since = (setpoint.answered_at or setpoint.sent_at) + settle
-    below = []
+    below: list[bool] = []
+    allowed_kw = 0.0
     for sample in recent[-needed:]:
         if sample.power_kw is None or sample.at < since:
             return _known_still(session, recent[-1], settings)
@@ -129,7 +130,9 @@ def accepted_power_kw(
             return _known_still(session, recent[-1], settings)
         below.append(sample.power_kw < allowed_kw - settings.headroom_margin_kw)
     if not below[-1]:
-        return None
+        held_kw = session.accepted_power_kw
+        # At a limit far below what it was seen to take it tells nothing new.
+        return held_kw if held_kw is not None and allowed_kw < held_kw - settings.headroom_margin_kw else None
     if not all(below):
         return session.accepted_power_kw
     drawn_kw = max(sample.power_kw or 0.0 for sample in recent[-needed:])

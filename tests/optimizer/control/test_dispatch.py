@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from bench import evse_at, plan_of, site_with
@@ -11,7 +12,7 @@ from hypothesis import strategies as some
 from views import NOW, seconds, session_at, setpoint_of, view_of
 
 from optimizer.control.ceilings import Feeder
-from optimizer.control.dispatch import dispatch, limit_in_force_kw, profile_of, reason_text
+from optimizer.control.dispatch import dispatch, profile_of, reason_text
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
@@ -71,6 +72,23 @@ def test_a_one_phase_vehicle_gets_the_current_that_its_power_needs_on_one_phase(
     assert amperes(periods) == [(0, 16.0), (60, 6.0)]
 
 
+@pytest.mark.parametrize(
+    ("case", "planned_kw", "accepted_kw", "expected_a"),
+    [
+        ("all that it takes is planned: a margin on top", 5.3, 5.0, 8.0),
+        ("less is planned", 4.2, 5.0, 6.0),
+        ("nothing is planned", 0.0, 5.0, 0.0),
+        ("it takes nothing: as planned, so that it can resume", 4.14, 0.0, 6.0),
+    ],
+)
+def test_a_vehicle_that_takes_less_than_it_may(
+    case: str, planned_kw: float, accepted_kw: float, expected_a: float
+) -> None:
+    made = plan(*[planned_kw] * 4)
+    periods = profile_of(made, made.sessions[0], Feeder(evse_at("a")), NOW, 4.14, SETTINGS, accepted_kw)
+    assert amperes(periods)[0][1] == expected_a, case
+
+
 def test_a_vehicle_that_starts_at_8_a_only_is_not_offered_less() -> None:
     made = plan(5.0, 5.0, 5.0, 5.0)
     periods = profile_of(made, made.sessions[0], Feeder(evse_at("a"), learnt_least_a=8.0), NOW, 4.14, SETTINGS)
@@ -104,7 +122,7 @@ def test_every_profile_is_short_falls_and_ends_safe(
     periods = profile_of(made, made.sessions[0], Feeder(evse), NOW, safe_kw, settings)
     assert 1 <= len(periods) <= count
     assert periods[-1].limit_kw == pytest.approx(safe_kw)
-    assert all(earlier.start < later.start for earlier, later in zip(periods, periods[1:], strict=False))
+    assert all(earlier.start < later.start for earlier, later in pairwise(periods))
     body = [period.limit_kw for period in periods[:-1]]
     assert body == sorted(body, reverse=True)
     for limit_kw in body:
@@ -207,11 +225,6 @@ def test_release_when_the_vehicle_has_left(
         ),
     )
     assert commands == (expected if released else ()), case
-
-
-def test_the_limit_in_force() -> None:
-    assert limit_in_force_kw(view(), EVSE) == 4.14
-    assert limit_in_force_kw(view((-300, 6.9), (-10, 5.52), (3300, 4.14)), EVSE) == 5.52
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""What is remembered of the EVSEs' meters, and what their samples say of the vehicles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from optimizer.control.ceilings import Feeder
+from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use, woken
+from optimizer.control.settings import ControlSettings
+from optimizer.domain.charger import Connector
+from optimizer.domain.ids import EvseId, SessionId
+from optimizer.domain.metering import MeterSample
+from optimizer.domain.session import Session
+from optimizer.domain.site import Evse
+from optimizer.ports import Stores
+
+RECENT_SAMPLES = 8
+"""Samples remembered of each EVSE, more than any rule looks at."""
+WORTH_A_PLAN_KW = 0.5
+"""Change of what a vehicle accepts that is worth a new plan [kW]."""
+
+
+@dataclass
+class _Meter:
+    """What was last seen of one EVSE's meter; a memory that only spares reading it again."""
+
+    session_id: SessionId | None = None
+    newest: MeterSample | None = None
+    register: MeterSample | None = None
+    doubtful: MeterSample | None = None
+    recent: list[MeterSample] = field(default_factory=list)
+
+    def take(self, sample: MeterSample) -> None:
+        """Remember a judged sample."""
+        if sample.quality not in USABLE:
+            if self.newest is None or sample.at >= self.newest.at:
+                self.doubtful = sample
+            return
+        self.newest = sample
+        if sample.register_kwh is not None:
+            self.register, self.doubtful = sample, None
+        if sample.power_kw is not None:
+            self.recent = [*self.recent, sample][-RECENT_SAMPLES:]
+
+
+class MeterBook:
+    """Judges samples, keeps them, and takes what they say into the session.
+
+    Args:
+        stores: Where samples and sessions are kept.
+        settings: Numbers of samples, margins.
+    """
+
+    def __init__(self, stores: Stores, settings: ControlSettings) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._meters: defaultdict[EvseId, _Meter] = defaultdict(_Meter)
+
+    def forget(self, evse_id: EvseId) -> None:
+        """Read what is needed of an EVSE from the store next time."""
+        self._meters.pop(evse_id, None)
+
+    async def take(self, sample: MeterSample, evse: Evse, session: Session | None, connector: Connector) -> list[str]:
+        """Keep one sample of a session, or of none; what planning should know of it, in words."""
+        meter = await self._meter_of(evse.id, session, connector)
+        verdict = judged(sample, meter.newest, meter.register, meter.doubtful, evse)
+        await self._stores.meters.add_samples([verdict.sample], [session.id if session else None])
+        meter.take(verdict.sample)
+        if session is None or verdict.sample.quality not in USABLE:
+            return []
+        updated = self._updated(session, verdict.sample, verdict.added_kwh, evse, connector, meter)
+        if updated != session:
+            await self._stores.sessions.save_session(updated)
+        return _news(evse, session, updated)
+
+    def _updated(
+        self,
+        session: Session,
+        sample: MeterSample,
+        added_kwh: Decimal,
+        evse: Evse,
+        connector: Connector,
+        meter: _Meter,
+    ) -> Session:
+        vehicle = session.vehicle
+        phases = phases_in_use(sample, evse)
+        if phases is not None and phases != vehicle.phases_used:
+            vehicle = replace(vehicle, phases_used=phases)
+        share = Feeder(evse, vehicle.phases_used).kw_per_a / Feeder(evse).kw_per_a
+        updated = replace(session, vehicle=vehicle, energy_kwh=session.energy_kwh + float(added_kwh))
+        if sample.soc is not None:
+            updated = replace(updated, soc=sample.soc, soc_at=sample.at)
+        if session.is_active and sample.power_kw is not None:
+            accepted = accepted_power_kw(updated, connector.setpoint, meter.recent, share, self._settings)
+            updated = replace(updated, accepted_power_kw=accepted)
+            updated = woken(updated, connector.setpoint, meter.recent, evse, self._settings)
+        return updated
+
+    async def _meter_of(self, evse_id: EvseId, session: Session | None, connector: Connector) -> _Meter:
+        """What is remembered of the EVSE's meter in this session, read from the store where it is not.
+
+        Samples of a stay that is over are told late; they are compared with one another, not with what came after.
+        """
+        meter = self._meters[evse_id]
+        if session is None or session.is_active:
+            if meter.session_id != (session.id if session else None) or meter.newest is None:
+                meter = self._meters[evse_id] = await self._remembered(session, connector.last_sample)
+            return meter
+        return meter if meter.session_id == session.id else await self._remembered(session, None)
+
+    async def _remembered(self, session: Session | None, newest: MeterSample | None) -> _Meter:
+        if session is None:
+            return _Meter(newest=newest)
+        kept = [sample for sample in await self._stores.meters.session_samples(session.id) if sample.quality in USABLE]
+        registers = [sample for sample in kept if sample.register_kwh is not None]
+        return _Meter(
+            session.id,
+            newest=newest or (kept[-1] if kept else None),
+            register=registers[-1] if registers else None,
+            recent=[sample for sample in kept if sample.power_kw is not None][-RECENT_SAMPLES:],
+        )
+
+
+def _news(evse: Evse, before: Session, after: Session) -> list[str]:
+    news = []
+    if _accepts_otherwise(before, after):
+        news.append(f"vehicle at {evse.id} takes {_in_words(after.accepted_power_kw)}")
+    if after.vehicle != before.vehicle:
+        news.append(f"vehicle at {evse.id} known better")
+    return news
+
+
+def _accepts_otherwise(before: Session, after: Session) -> bool:
+    was_kw, is_kw = before.accepted_power_kw, after.accepted_power_kw
+    if was_kw is None or is_kw is None:
+        return was_kw is not is_kw
+    return abs(was_kw - is_kw) >= WORTH_A_PLAN_KW or (was_kw == 0.0) != (is_kw == 0.0)
+
+
+def _in_words(accepted_kw: float | None) -> str:
+    if accepted_kw is None:
+        return "what it is given"
+    return f"{accepted_kw:.1f} kW at most" if accepted_kw else "nothing"
