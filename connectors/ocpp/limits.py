@@ -7,6 +7,7 @@ command ──> rung of the ladder ──> profile ──> call ──> Accepted
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -62,6 +63,7 @@ class LimitLayers:
         self._backdate: Final = timedelta(seconds=settings.backdate_s)
         self._newest: dict[tuple[EvseId, ProfilePurpose], int] = {}
         self._orders = count(1)
+        self._default_turns: dict[EvseId, asyncio.Lock] = {}
         self._log = structlog.get_logger(__name__)
 
     async def set_limit(self, command: LimitCommand) -> LimitReply:
@@ -112,12 +114,13 @@ class LimitLayers:
         link = self._link_of(station_id)
         if link is None:
             return OFFLINE
-        held_kw = record.safe_defaults_kw.get(evse.ocpp_evse_id)
-        if held_kw == limit_kw:
-            return LimitReply(LimitState.ACCEPTED, "unchanged")
-        if held_kw is None:
-            await self._clear_foreign_defaults(link, evse)
-        return await self._install_default(link, record, evse, limit_kw)
+        async with self._default_turns.setdefault(evse_id, asyncio.Lock()):
+            held_kw = record.safe_defaults_kw.get(evse.ocpp_evse_id)
+            if held_kw == limit_kw:
+                return LimitReply(LimitState.ACCEPTED, "unchanged")
+            if held_kw is None:
+                await self._clear_foreign_defaults(link, evse)
+            return await self._install_default(link, record, evse, limit_kw)
 
     async def _clear_foreign_defaults(self, link: StationLink, evse: Evse) -> None:
         """At first contact a default profile of an earlier owner may lie above ours; it outlives restarts."""
