@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -98,8 +98,30 @@ def demo(
             prices_zone=zone,
         )
         remember(written)
-        failed = asyncio.run(_live(written, day, options, Console()))
+        failed = _run(_live(written, day, options, Console()))
     sys.exit(1 if failed else 0)
+
+
+def _run(living: Coroutine[None, None, bool]) -> bool:
+    """Run to the end, or until SIGTERM; either way the service is stopped in good order."""
+
+    async def until_told() -> bool:
+        task = asyncio.ensure_future(living)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(until_told())
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
+    except ExceptionGroup as group:
+        # Of the tasks that run side by side, the first that failed stopped the others.
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if isinstance(first, ChargeHorizonError):
+            raise first from group
+        raise
 
 
 @contextmanager

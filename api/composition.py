@@ -139,7 +139,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             offload=asyncio.to_thread,
         )
         spending = Spending(site, stores, tariffs, clock, calendar)
-        runtime = SiteRuntime(site, stores, clock, settings, settlement, spending, metrics, readiness)
+        intake = asyncio.Lock()
+        runtime = SiteRuntime(site, stores, clock, settings, settlement, spending, intake, metrics, readiness)
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
         central = OcppCentralSystem(
             site.stations, runtime.ledger, clock, configuration.ocpp.behaviour, gate, stores.sessions
@@ -163,6 +164,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             audit=StoredAuditTrail(stores.audit, clock),
             metrics=metrics,
             readiness=readiness,
+            intake=intake,
         )
         async with _serving(configuration, service, central, tls, runtime, jobs) as started:
             yield started

@@ -115,6 +115,8 @@ def write_demo(
             "speed": speed,
         },
         "control": {"peak_hint_kw": PEAK_HINT_KW, "meter_staleness_s": 600.0, "sample_staleness_s": 900.0},
+        # A plan that takes longer than this is late on a clock that runs so fast.
+        "planning": {"time_limit_s": 1.0},
         "logging": {"level": "warning", "format": "console"},
     }
     demo.configuration.write_text(yaml.safe_dump(configuration, sort_keys=False), encoding="utf-8")

@@ -22,6 +22,7 @@ from optimizer.control.observe import Sources
 from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement, Waiting
+from optimizer.control.view import GuardView
 from optimizer.control.watch import SiteWatch
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
@@ -51,6 +52,7 @@ class CountedWatch(SiteWatch):
         clock: Time.
         sender: Shared with the control loop.
         settings: Times and tolerances.
+        intake: Held while requests change grid events, so that neither writes over the other.
         metrics: Counts.
         readiness: Is told of each step.
     """
@@ -62,10 +64,12 @@ class CountedWatch(SiteWatch):
         clock: Clock,
         sender: LimitSender,
         settings: ControlSettings,
+        intake: asyncio.Lock,
         metrics: ServiceMetrics,
         readiness: Readiness,
     ) -> None:
         super().__init__(site, stores, clock, sender, settings)
+        self._intake = intake
         self._metrics = metrics
         self._readiness = readiness
         self._period_wall_s = clock.wall_seconds(settings.guard_period_s)
@@ -78,6 +82,10 @@ class CountedWatch(SiteWatch):
         spent_s = self._ended_s - self._begun_s
         rest_s = min(self._period_wall_s, max(GUARD_PERIOD_WALL_S, REST_PER_STEP * spent_s))
         await asyncio.sleep(max(0.0, self._ended_s + rest_s - time.monotonic()))
+
+    async def _mark_grid_events(self, view: GuardView) -> None:
+        async with self._intake:
+            await super()._mark_grid_events(view)
 
     async def guard_step(self) -> GuardDecision:
         """Do one step and count it."""
@@ -110,6 +118,7 @@ class SiteRuntime:
         settings: Choices about control.
         settlement: Makes records and bills.
         spending: The bill so far.
+        intake: Held while requests change what is kept.
         metrics: Counts.
         readiness: Is told of each step.
     """
@@ -122,6 +131,7 @@ class SiteRuntime:
         settings: ControlSettings,
         settlement: Settlement,
         spending: Spending,
+        intake: asyncio.Lock,
         metrics: ServiceMetrics,
         readiness: Readiness,
     ) -> None:
@@ -131,6 +141,7 @@ class SiteRuntime:
         self._settings = settings
         self._settlement = settlement
         self._spending = spending
+        self._intake = intake
         self._metrics = metrics
         self._readiness = readiness
         self._background = Background()
@@ -153,7 +164,7 @@ class SiteRuntime:
         """
         sender = LimitSender(self._site, self._stores, gateway, self._clock, self._settings, self.ledger.note_pauses)
         watch = CountedWatch(
-            self._site, self._stores, self._clock, sender, self._settings, self._metrics, self._readiness
+            self._site, self._stores, self._clock, sender, self._settings, self._intake, self._metrics, self._readiness
         )
 
         async def counted(problem: ChargingProblem) -> PlanOutcome:

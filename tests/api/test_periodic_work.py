@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,14 +17,17 @@ from api.background import Background
 from api.jobs import Jobs
 from api.metrics import CountingGateway, ServiceMetrics
 from api.pace import settings_at_pace
+from api.readiness import Readiness
+from api.runtime import CountedWatch
 from api.spending import Spending
 from connectors.clock import AcceleratedClock, SystemClock
 from connectors.storage.stores import open_stores
+from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.costing.billing_time import billing_days
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
-from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind
-from optimizer.domain.ids import EvseId, GridEventId, SiteId, StationId
+from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind, GridEventStatus
+from optimizer.domain.ids import EvseId, GridEventId, SessionId, SiteId, StationId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.moment import Interval
 from optimizer.errors import SourceUnavailable
@@ -233,3 +237,27 @@ async def test_a_new_window_begins_at_nothing(spending: Any) -> None:
     await read_meter(stores, clock.now(), "140")
     await so_far.refresh()
     assert so_far.bill is None
+
+
+async def unheard(session_id: SessionId, pauses: Sequence[Interval]) -> None:
+    """Nobody wants to know of pauses here."""
+
+
+async def test_the_guard_never_writes_over_a_cancellation(tmp_path: Path, hand_clock: Any, site: Any) -> None:
+    now, intake = hand_clock.now(), asyncio.Lock()
+    part = GridEventInterval(Interval(now, now + timedelta(hours=1)), 20.0)
+    event = GridEvent(GridEventId("e"), site.id, GridEventKind.IMPORT_LIMIT, (part,), now)
+    async with await open_stores(f"sqlite:///{tmp_path}/x.db", [site], wall_clock=hand_clock) as stores:
+        await stores.grid_events.save(event)
+        settings = ControlSettings()
+        sender = LimitSender(site, stores, Refusing(), hand_clock, settings, unheard)
+        readiness = Readiness(site.id, stores, hand_clock, greatest_guard_age_s=3, greatest_plan_age_s=900)
+        watch = CountedWatch(site, stores, hand_clock, sender, settings, intake, ServiceMetrics(), readiness)
+        async with intake:
+            step = asyncio.create_task(watch.guard_step())
+            await asyncio.wait({step}, timeout=0.2)
+            assert not step.done()
+            await stores.grid_events.save(replace(event, status=GridEventStatus.CANCELLED, version=2))
+        await step
+        assert (await stores.grid_events.event(event.id)).status is GridEventStatus.CANCELLED
+        assert readiness.guarded_at == now
