@@ -53,7 +53,7 @@ from optimizer.control.observe import Sources
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement
-from optimizer.costing.billing_time import billing_days, billing_months
+from optimizer.costing.billing_time import BillingCalendar, billing_months, days_beginning
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.site import Site
@@ -128,7 +128,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             await open_stores(configuration.storage.url, [site], kept_plans=configuration.storage.kept_plans)
         )
         readiness = _readiness(configuration, settings, site, stores, clock)
-        calendar = billing_days if configuration.billing.window == "day" else billing_months
+        calendar = _calendar(configuration)
         settlement = Settlement(
             site,
             stores,
@@ -310,6 +310,11 @@ def _delivery(stores: DatabaseStores, sink: WebhookBillingSink, clock: Clock, me
         metrics.records_delivered.labels("failed").inc(done.failed)
 
     return deliver
+
+
+def _calendar(configuration: Configuration) -> BillingCalendar:
+    billing = configuration.billing
+    return days_beginning(billing.day_begins) if billing.window == "day" else billing_months
 
 
 def _planning(settings: PlanningSettings) -> tuple[Assembler, Planner]:

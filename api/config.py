@@ -6,6 +6,7 @@ Secrets may come from the environment, which wins over the file: ``CHARGEHORIZON
 
 from __future__ import annotations
 
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -218,6 +219,8 @@ class BillingSection(Section):
 
     window: Literal["month", "day"] = "month"
     """What one bill covers: a local calendar month or day."""
+    day_begins: time = time(0)
+    """Local time at which a billing day begins, for bills of a day."""
     patience_minutes: Annotated[float, Field(ge=0)] = 60.0
     """How long missing meter values are waited for before a record is made from what is there [minutes]."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 
@@ -101,6 +102,7 @@ def write_demo(
         "tariff": {"file": "tariff.yaml"},
         **({"market_prices": {"source": "file", "file": "prices.csv"}} if prices is not None else {}),
         "forecasts": {"building_file": "building.csv"},
+        "billing": {"window": "day", "day_begins": f"{DAY_START.astimezone(ZoneInfo(TIME_ZONE)):%H:%M}"},
         "storage": {"url": "sqlite:///chargehorizon.sqlite"},
         "ocpp": {"host": LOOPBACK, "port": demo.ocpp_port, "security_profile": 0},
         "http": {

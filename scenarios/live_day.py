@@ -21,13 +21,14 @@ from optimizer.domain.cost import SiteBill
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.moment import Interval, hours_between
 from optimizer.domain.series import PowerSeries
-from optimizer.domain.site import Site
+from optimizer.domain.site import Site, Station
 from optimizer.domain.tariff import Tariff
 from optimizer.ports import Clock
 from scenarios.arrivals import RecordedSession
 from scenarios.garage import DAY_END, DAY_START, GarageDay, evse_of_post
 from scenarios.plant import Excess, Extremes
 from scenarios.service_client import Json, ServiceClient
+from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import whole_register_kwh
 from scenarios.uncontrolled import UncontrolledDay, quarter_hours, uncontrolled_day
 from scenarios.virtual_site import Arrival, SessionTotal, VirtualSite, alternating_settings, run_day
@@ -213,7 +214,7 @@ class LiveDay:
         timings = LinkTimings(answer_within_s=10.0, retry_after_s=0.2, reconnect_first_s=0.1, reconnect_longest_s=1.0)
         async with ClientSession() as http:
             central_system = CentralSystem(ocpp_url, timings=timings)
-            settings = alternating_settings(self._site)
+            settings = alternating_settings(self._site, _quiet_when_idle)
             virtual = VirtualSite(self._site, settings, central_system, self._clock, self._surroundings, http)
             async with virtual.running(), asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(work()) for work in (self._push_readings, self._book, self._ask_for_less)]
@@ -265,6 +266,11 @@ class LiveDay:
 def booked_session(sessions: Sequence[RecordedSession]) -> RecordedSession:
     """The recorded session that the booking is made for: the first one after the booked time."""
     return next(session for session in sessions if session.arrived_at >= DAY_START + BOOKED_ARRIVAL)
+
+
+def _quiet_when_idle(station: Station, version: OcppVersion) -> StationSettings:
+    """A station that reads its meter for cars only, as most are set up to."""
+    return StationSettings(station, version, reads_when_idle=False)
 
 
 def bill_of(uncontrolled: UncontrolledDay, site: Site, tariff: Tariff) -> SiteBill:
