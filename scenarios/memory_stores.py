@@ -78,12 +78,11 @@ class _Journal:
         token = self._open.set(undo)
         try:
             yield
-        except BaseException:
-            for step in reversed(undo):
-                step()
-            raise
+            undo.clear()
         finally:
             self._open.reset(token)
+            for step in reversed(undo):
+                step()
 
 
 class MemorySessionStore:
