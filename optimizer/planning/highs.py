@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from time import perf_counter
 from typing import Any
 
@@ -14,11 +14,20 @@ from optimizer.errors import PlanningFailed
 from optimizer.planning.model import LinearModel
 from optimizer.planning.problem import FloatArray, IntArray
 
-PRIMAL_SIMPLEX = 4
-"""HiGHS' number of the primal simplex, the fastest way on from a near-by basis."""
+LAZY_ROWS = ("circuit_limit",)
+"""Laws of which few rows bind: a fuse of a small circuit mostly has room."""
 
-LARGE_COLUMNS = 40_000
-"""From about 500 vehicles on, an LP with a demand charge is solved faster and evenly by the interior point method."""
+LAZY_FROM_ROWS = 2_000
+"""Number of such rows from which they are held back until a solution breaks them."""
+
+ROUNDS = 30
+"""Most rounds of adding broken rows; each adds all that are broken, so a handful is usual."""
+
+PRESOLVE_FROM_ROWS = 5_000
+"""Below this, presolving these linear models takes longer than it saves."""
+
+ROW_TOLERANCE = 1e-6
+"""By how much a row that is held back must be broken to be added; the solver's own is 1e-7."""
 
 
 class SolveEnd(StrEnum):
@@ -28,6 +37,25 @@ class SolveEnd(StrEnum):
     LIMIT = "limit"
     INFEASIBLE = "infeasible"
     FAILED = "failed"
+
+
+class Simplex(IntEnum):
+    """HiGHS' numbers of the simplex methods."""
+
+    DUAL = 1
+    """On from a basis that is still dual feasible: after rows were added."""
+    PRIMAL = 4
+    """On from a basis that is still primal feasible: after costs changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Status of each column and row, as HiGHS numbers them."""
+
+    columns: IntArray
+    """One a column."""
+    rows: IntArray
+    """One a row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +70,6 @@ class SolverAnswer:
     """Value of each column."""
     row_duals: FloatArray
     """Dual of each row; zeros for a model with whole numbers."""
-    column_duals: FloatArray
-    """Reduced cost of each column; zeros for a model with whole numbers."""
     objective: float
     """Value of the objective."""
     bound: float
@@ -53,19 +79,29 @@ class SolverAnswer:
 
 
 class SolverModel:
-    """One model held in HiGHS, whose bounds and costs may change between solves; it keeps its basis."""
+    """One model held in HiGHS, whose bounds may change between solves; it keeps its basis.
 
-    def __init__(self, model: LinearModel, cost: FloatArray, *, threads: int = 1) -> None:
+    Args:
+        model: The model.
+        cost: Objective of each column.
+    """
+
+    def __init__(self, model: LinearModel, cost: FloatArray) -> None:
         self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self._highs.setOptionValue("output_flag", False)
-        self._highs.setOptionValue("threads", threads)
+        self._highs.setOptionValue("threads", 1)
         self._highs.setOptionValue("random_seed", 1)
         self._model = model
-        self._solved = False
+        self._solves = 0
+        self._hot = False
         self._has_integers = bool(model.integer.any())
-        self._pass(model, cost)
+        self._held_back = _lazy_rows(model)
+        self._pass(cost)
 
-    def _pass(self, model: LinearModel, cost: FloatArray) -> None:
+    def _pass(self, cost: FloatArray) -> None:
+        model = self._model
+        row_lower, row_upper = np.array(model.row_lower), np.array(model.row_upper)
+        row_lower[self._held_back], row_upper[self._held_back] = -np.inf, np.inf
         status = self._highs.passModel(
             model.column_count,
             model.row_count,
@@ -76,8 +112,8 @@ class SolverModel:
             cost,
             model.lower,
             model.upper,
-            model.row_lower,
-            model.row_upper,
+            row_lower,
+            row_upper,
             model.starts,
             model.entry_columns,
             model.entry_values,
@@ -88,64 +124,113 @@ class SolverModel:
 
     def set_bounds(self, columns: IntArray, lower: FloatArray, upper: FloatArray) -> None:
         """Replace the bounds of columns."""
-        self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper)
-
-    def set_costs(self, cost: FloatArray) -> None:
-        """Replace all costs."""
-        self._highs.changeColsCost(len(cost), np.arange(len(cost), dtype=np.int32), cost)
+        if len(columns):
+            self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper)
 
     def start_from(self, columns: IntArray, values: FloatArray) -> None:
         """Give values of whole-number columns to start from; the others are completed by the solver."""
         if len(columns):
             self._highs.setSolution(len(columns), columns.astype(np.int32), values)
 
-    def solve(self, *, time_limit_s: float, absolute_gap: float = 1e-6) -> SolverAnswer:
-        """Solve what is held now; a later call starts from the last basis."""
-        self._set_options(time_limit_s, absolute_gap)
-        begun = perf_counter()
-        self._highs.run()
-        spent_s = perf_counter() - begun
-        self._solved = True
-        return self._answer(spent_s)
+    def basis(self) -> Basis:
+        """The basis that the last solve ended at."""
+        basis = self._highs.getBasis()
+        return Basis(
+            np.array([int(status) for status in basis.col_status], dtype=np.int64),
+            np.array([int(status) for status in basis.row_status], dtype=np.int64),
+        )
 
-    def _set_options(self, time_limit_s: float, absolute_gap: float) -> None:
+    def start_at(self, basis: Basis) -> None:
+        """Start the next solve at a basis; one that does not fit is mended by the solver."""
+        given = highspy.HighsBasis()
+        given.col_status = [_STATUSES[status] for status in basis.columns.tolist()]
+        given.row_status = [_STATUSES[status] for status in basis.rows.tolist()]
+        self._hot = self._highs.setBasis(given) == highspy.HighsStatus.kOk
+
+    def solve(
+        self, *, time_limit_s: float, absolute_gap: float = 1e-6, method: Simplex = Simplex.PRIMAL
+    ) -> SolverAnswer:
+        """Solve what is held now; a later call goes on from the last basis.
+
+        Args:
+            time_limit_s: Wall clock for this call [s].
+            absolute_gap: Distance to the bound at which a model with whole numbers counts as solved.
+            method: How to go on from a basis.
+        """
+        begun = perf_counter()
+        for _ in range(ROUNDS):
+            self._set_options(time_limit_s - (perf_counter() - begun), absolute_gap, method)
+            self._highs.run()
+            self._solves += 1
+            answer = self._answer(perf_counter() - begun)
+            broken = self._broken_rows(answer)
+            if not len(broken):
+                return answer
+            self._add_rows(broken)
+            method = Simplex.DUAL
+        return answer
+
+    def _broken_rows(self, answer: SolverAnswer) -> IntArray:
+        """Rows held back that the answer breaks."""
+        if not answer.has_values or not len(self._held_back):
+            return np.zeros(0, dtype=np.int64)
+        rows = self._held_back
+        activity = self._model.product(answer.values)[rows]
+        over = activity > self._model.row_upper[rows] + ROW_TOLERANCE
+        under = activity < self._model.row_lower[rows] - ROW_TOLERANCE
+        return np.asarray(rows[over | under])
+
+    def _add_rows(self, rows: IntArray) -> None:
+        lower, upper = self._model.row_lower[rows], self._model.row_upper[rows]
+        self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)
+        self._held_back = np.setdiff1d(self._held_back, rows, assume_unique=True)
+
+    def _set_options(self, time_limit_s: float, absolute_gap: float, method: Simplex) -> None:
         options = self._highs
         # HiGHS counts its limit over all runs of one object.
         options.setOptionValue("time_limit", options.getRunTime() + max(time_limit_s, 0.0))
-        # A relative gap would be one of the unserved energy's weights, not of money.
-        options.setOptionValue("mip_rel_gap", 0.0)
-        options.setOptionValue("mip_abs_gap", absolute_gap)
         if self._has_integers:
-            return
-        if self._solved:
-            options.setOptionValue("solver", "simplex")
-            options.setOptionValue("simplex_strategy", PRIMAL_SIMPLEX)
+            # A relative gap would be one of the unserved energy's weights, not of money.
+            options.setOptionValue("mip_rel_gap", 0.0)
+            options.setOptionValue("mip_abs_gap", absolute_gap)
+        elif self._hot or self._solves:
             options.setOptionValue("presolve", "off")
-        elif self._model.column_count >= LARGE_COLUMNS:
-            options.setOptionValue("solver", "ipm")
-        else:
+            options.setOptionValue("simplex_strategy", int(method))
+        elif self._model.row_count < PRESOLVE_FROM_ROWS:
             options.setOptionValue("presolve", "off")
 
     def _answer(self, solve_s: float) -> SolverAnswer:
         highs, model = self._highs, self._model
-        status, details = highs.getModelStatus(), highs.getInfo()
-        feasible = details.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
+        status, figures = highs.getModelStatus(), highs.getInfo()
+        feasible = figures.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
         solution = highs.getSolution()
-        values = np.array(solution.col_value) if feasible else np.zeros(model.column_count)
-        dual_valid = bool(solution.dual_valid) and not self._has_integers
         optimal = status == highspy.HighsModelStatus.kOptimal
-        bound = details.mip_dual_bound if self._has_integers else details.objective_function_value
+        bound = figures.mip_dual_bound if self._has_integers else figures.objective_function_value
+        duals = bool(solution.dual_valid) and not self._has_integers
         return SolverAnswer(
-            end=_end_of(status),
+            end=_ENDS.get(status, SolveEnd.FAILED),
             has_values=feasible,
-            values=values,
-            row_duals=np.array(solution.row_dual) if dual_valid else np.zeros(model.row_count),
-            column_duals=np.array(solution.col_dual) if dual_valid else np.zeros(model.column_count),
-            objective=float(details.objective_function_value),
+            values=np.array(solution.col_value) if feasible else np.zeros(model.column_count),
+            row_duals=np.array(solution.row_dual) if duals else np.zeros(model.row_count),
+            objective=float(figures.objective_function_value),
             bound=float(bound) if self._has_integers or optimal else -np.inf,
             solve_s=solve_s,
         )
 
+
+def _lazy_rows(model: LinearModel) -> IntArray:
+    """Rows that are held back at first."""
+    lazy = [model.rows[name].indices for name in LAZY_ROWS if name in model.rows]
+    if sum(map(len, lazy)) < LAZY_FROM_ROWS:
+        return np.zeros(0, dtype=np.int64)
+    return np.concatenate(lazy)
+
+
+_STATUSES = {int(status): status for status in highspy.HighsBasisStatus.__members__.values()}
+
+AT_LOWER = int(highspy.HighsBasisStatus.kLower)
+BASIC = int(highspy.HighsBasisStatus.kBasic)
+AT_UPPER = int(highspy.HighsBasisStatus.kUpper)
 
 _ENDS = {
     highspy.HighsModelStatus.kOptimal: SolveEnd.OPTIMAL,
@@ -157,7 +242,3 @@ _ENDS = {
     highspy.HighsModelStatus.kInfeasible: SolveEnd.INFEASIBLE,
     highspy.HighsModelStatus.kUnboundedOrInfeasible: SolveEnd.INFEASIBLE,
 }
-
-
-def _end_of(status: highspy.HighsModelStatus) -> SolveEnd:
-    return _ENDS.get(status, SolveEnd.FAILED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,7 +113,7 @@ class ModelBuilder:
     """Blocks of columns so far."""
     rows: dict[str, Block] = field(default_factory=dict)
     """Blocks of rows so far."""
-    _column_parts: list[tuple[FloatArray, FloatArray, bool]] = field(default_factory=list)
+    _column_parts: list[tuple[FloatArray, FloatArray, BoolArray]] = field(default_factory=list)
     _row_parts: list[tuple[FloatArray, FloatArray]] = field(default_factory=list)
     _entries: list[tuple[IntArray, IntArray, FloatArray]] = field(default_factory=list)
     _column_count: int = 0
@@ -130,7 +132,8 @@ class ModelBuilder:
         """Add a column for each tuple of keys and return the block."""
         block = Block(name, axes, keys, self._column_count)
         self.columns[name] = block
-        self._column_parts.append((_full(lower, block.count), _full(upper, block.count), integer))
+        whole = np.full(block.count, integer)
+        self._column_parts.append((_full(lower, block.count), _full(upper, block.count), whole))
         self._column_count += block.count
         return block
 
@@ -151,6 +154,20 @@ class ModelBuilder:
         if len(rows):
             self._entries.append((rows, columns, filled))
 
+    @classmethod
+    def extending(cls, model: LinearModel) -> ModelBuilder:
+        """A builder that holds all of ``model`` already; what is added stands after it."""
+        rows = np.repeat(np.arange(model.row_count), np.diff(model.starts))
+        return cls(
+            columns=dict(model.columns),
+            rows=dict(model.rows),
+            _column_parts=[(model.lower, model.upper, model.integer)],
+            _row_parts=[(model.row_lower, model.row_upper)],
+            _entries=[(rows, model.entry_columns.astype(np.int64), model.entry_values)],
+            _column_count=model.column_count,
+            _row_count=model.row_count,
+        )
+
     def column_grid(self, name: str, *shape: int) -> IntArray:
         """Index of a block's columns by keys, -1 where there is none or no such block."""
         if name not in self.columns:
@@ -170,7 +187,7 @@ class ModelBuilder:
             rows=dict(self.rows),
             lower=_joined([part[0] for part in self._column_parts], np.float64),
             upper=_joined([part[1] for part in self._column_parts], np.float64),
-            integer=_joined([np.full(len(part[0]), part[2]) for part in self._column_parts], np.bool_),
+            integer=_joined([part[2] for part in self._column_parts], np.bool_),
             row_lower=_joined([part[0] for part in self._row_parts], np.float64),
             row_upper=_joined([part[1] for part in self._row_parts], np.float64),
             starts=starts,
@@ -199,8 +216,8 @@ def axis_labels(problem: ChargingProblem) -> Labels:
         mode_labels.append(label)
     return {
         "s": tuple(map(str, sessions.ids)),
-        "m": tuple(mode_labels),
-        "k": tuple(
+        "m": _apart(mode_labels),
+        "k": _apart(
             f"{sessions.ids[session]}@{depart_at:%Y-%m-%dT%H:%MZ}"
             for session, depart_at in zip(problem.targets.session, problem.targets.depart_at, strict=True)
         ),
@@ -208,8 +225,19 @@ def axis_labels(problem: ChargingProblem) -> Labels:
         "c": tuple(map(str, problem.circuits.ids)),
         "p": ("L1", "L2", "L3"),
         "f": ("lead", "lag"),
-        "d": problem.demand.names,
+        "d": _apart(problem.demand.names),
         "i": tuple(str(index) for index in range(len(problem.demand.charge))),
         "t": tuple(str(index) for index in range(problem.slot_count)),
+        "o": ("money",),
         "b": tuple(str(index) for index in range(problem.slot_count + 1)),
     }
+
+
+def _apart(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels with a number after those that occurred before, so that no two columns share a name."""
+    seen: Counter[str] = Counter()
+    names = []
+    for label in labels:
+        seen[label] += 1
+        names.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+    return tuple(names)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from optimizer.planning.laws.pattern import least_power_kw
 from optimizer.planning.model import LinearModel
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 
@@ -17,6 +18,11 @@ ON_SHARE = 0.5
 
 ZERO_KW = 1e-6
 """Power below which the solver means zero."""
+
+
+def nowhere(problem: ChargingProblem) -> BoolArray:
+    """No pair at all, shape (modes, slots)."""
+    return np.zeros((problem.modes.count, problem.slot_count), dtype=bool)
 
 
 def power_of(problem: ChargingProblem, model: LinearModel, values: FloatArray) -> FloatArray:
@@ -29,14 +35,15 @@ def power_of(problem: ChargingProblem, model: LinearModel, values: FloatArray) -
 def support_of(problem: ChargingProblem, power_kw: FloatArray) -> BoolArray:
     """Return which pairs of mode and slot are on, shape (modes, slots).
 
-    A pair is on where it draws at least half its minimum; of several modes the greatest whose minimum is met. A session
-    that loses energy by this gets its largest dropped slots back, one whose minimums exceed what it may take loses its
-    smallest.
+    A pair is on where it draws at least half its minimum, near full whatever it draws; of several modes the greatest
+    whose minimum is met. A session that loses energy by this gets its largest dropped slots back, one whose minimums
+    exceed what it may take loses its smallest.
     """
     chosen = _one_mode_each(problem, power_kw)
-    support = (chosen >= ON_SHARE * problem.modes.min_kw) & (chosen > ZERO_KW)
+    least_kw = least_power_kw(problem, nowhere(problem))
+    support = (chosen >= ON_SHARE * least_kw) & (chosen > ZERO_KW)
     energy_h = problem.energy_h
-    least_kwh, most_kwh = problem.modes.min_kw * energy_h, problem.modes.max_kw * energy_h
+    least_kwh, most_kwh = least_kw * energy_h, problem.modes.max_kw * energy_h
     wanted = _by_session(problem, power_kw * energy_h)
     reachable = _by_session(problem, np.where(support, most_kwh, 0.0))
     for session in np.flatnonzero(reachable < wanted - 1e-6).tolist():
@@ -109,11 +116,6 @@ def undecided_sessions(problem: ChargingProblem, power_kw: FloatArray) -> BoolAr
     return undecided
 
 
-def tapering(problem: ChargingProblem) -> BoolArray:
-    """Modes whose vehicle may draw less than its minimum by itself when nearly full, shape (modes,)."""
-    return np.asarray(problem.sessions.has_state & np.isfinite(problem.sessions.knee_kwh))[problem.modes.session]
-
-
 def support_bounds(
     problem: ChargingProblem, model: LinearModel, support: BoolArray, held: BoolArray
 ) -> tuple[IntArray, FloatArray, FloatArray]:
@@ -132,7 +134,7 @@ def support_bounds(
     bound = held[mode, slot] & (problem.modes.min_kw[mode, slot] > 0)
     mode, slot, columns = mode[bound], slot[bound], power.indices[bound]
     on = support[mode, slot]
-    least = np.where(tapering(problem)[mode], 0.0, problem.modes.min_kw[mode, slot])
+    least = least_power_kw(problem, nowhere(problem))[mode, slot]
     running = np.zeros((problem.sessions.count, problem.slot_count), dtype=bool)
     np.logical_or.at(running, problem.modes.session, support & held & (problem.modes.min_kw > 0))
     stopped = running[discharge.keys]

@@ -16,6 +16,7 @@ from optimizer.planning.highs import SolverAnswer, SolverModel
 from optimizer.planning.matrix import build_model
 from optimizer.planning.model import LinearModel
 from optimizer.planning.objectives import Weights, money, money_offset, shaping, whole_objective
+from optimizer.planning.preferences import PreferredModel, basis_of, with_preferences
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 from optimizer.planning.rounding import ZERO_KW, power_of, support_bounds, support_of, undecided_sessions
 from optimizer.planning.scope import ModelScope, linear_scope, whole_scope
@@ -49,6 +50,8 @@ class Solving:
     """Columns of the largest model."""
     money_scale: float = 0.0
     """Money of the linear optimum, which relative gaps refer to [currency]."""
+    least_cost: float = 0.0
+    """Objective of the linear optimum."""
 
     @property
     def time_left_s(self) -> float:
@@ -60,6 +63,13 @@ class Solving:
         """Distance to the bound that counts as none [currency]."""
         return max(self.settings.relative_gap * self.money_scale, NEGLIGIBLE_MONEY)
 
+    @property
+    def budget(self) -> float:
+        """What preferences may cost [currency]; 0 where they are not asked for."""
+        if not self.settings.preferences:
+            return 0.0
+        return max(self.settings.preference_cost_share * self.money_scale, self.settings.preference_cost_floor)
+
     def is_close(self, objective: float, bound: float) -> bool:
         """Whether an objective is within the gap sought of its bound."""
         return objective - bound <= self.gap_sought
@@ -70,8 +80,19 @@ class Solving:
         model = build_model(self.problem, scope)
         cost = whole_objective(self.problem, model, self.weights)
         self.build_s += perf_counter() - begun
-        self.rows, self.columns = max(self.rows, model.row_count), max(self.columns, model.column_count)
+        self._measure(model)
         return model, cost
+
+    def prefer(self, model: LinearModel, cost: FloatArray, cost_bound: float) -> PreferredModel:
+        """The model of the preference stage."""
+        begun = perf_counter()
+        preferred = with_preferences(self.problem, self.settings, model, cost, cost_bound)
+        self.build_s += perf_counter() - begun
+        self._measure(preferred.model)
+        return preferred
+
+    def _measure(self, model: LinearModel) -> None:
+        self.rows, self.columns = max(self.rows, model.row_count), max(self.columns, model.column_count)
 
     def run(self, solver: SolverModel, *, most_s: float = np.inf) -> SolverAnswer:
         """Solve in the time that is left, at most ``most_s``, and count it."""
@@ -132,20 +153,50 @@ def _solved(solving: Solving) -> PlanOutcome:
         raise PlanningFailed(f"the linear problem has no solution within the time limit ({relaxed.end})")
     prices = _marginal_prices(problem, model, relaxed)
     linear = Found(model, cost, relaxed.values)
+    solving.least_cost = linear.objective
     solving.money_scale = abs(float(money(problem, model) @ relaxed.values) + money_offset(problem))
-    if not whole_needed(solving):
-        return _outcome(solving, linear, relaxed.bound, prices)
-    support = support_of(problem, power_of(problem, model, relaxed.values))
-    everywhere = np.ones(support.shape, dtype=bool)
-    solver.set_bounds(*support_bounds(problem, model, support, everywhere))
-    repaired = solving.run(solver)
-    found = Found(model, cost, repaired.values) if repaired.has_values else None
-    if found is None or solving.settings.near_slots > 0 or exclusive_slots(problem):
-        found = _near_exact(solving, linear, found, support)
+    steered = _steered(solving, linear, solver) if solving.settings.preferences else None
+    found = steered.found if steered is not None else linear
     bound = relaxed.bound
-    if not solving.is_close(found.objective, bound):
-        found, bound = _proven_further(solving, found, bound)
+    if whole_needed(solving):
+        found = _rounded(solving, solver if steered is None else steered.solver, found)
+        if not solving.is_close(found.objective, bound + solving.budget):
+            found, bound = _proven_further(solving, found, bound)
     return _outcome(solving, found, bound, prices)
+
+
+@dataclass(frozen=True, eq=False)
+class Steered:
+    """A point that preferences chose, and the solver that holds it."""
+
+    found: Found
+    """The point."""
+    solver: SolverModel
+    """Where to go on from."""
+
+
+def _steered(solving: Solving, start: Found, held: SolverModel) -> Steered | None:
+    """Choose by preferences among the plans that cost little more than ``start``, going on from its basis."""
+    preferred = solving.prefer(start.model, start.cost, start.objective + solving.budget)
+    solver = SolverModel(preferred.model, preferred.points)
+    solver.start_at(basis_of(preferred, held.basis(), start.values))
+    answer = solving.run(solver)
+    if not answer.has_values:
+        return None
+    return Steered(Found(preferred.model, preferred.cost, answer.values), solver)
+
+
+def _rounded(solving: Solving, solver: SolverModel, linear: Found) -> Found:
+    """Hold the support of a linear solution, then solve the near slots exactly."""
+    problem = solving.problem
+    support = support_of(problem, power_of(problem, linear.model, linear.values))
+    everywhere = np.ones(support.shape, dtype=bool)
+    solver.set_bounds(*support_bounds(problem, linear.model, support, everywhere))
+    answer = solving.run(solver)
+    repaired = Found(linear.model, linear.cost, answer.values) if answer.has_values else None
+    if repaired is not None and solving.settings.near_slots == 0 and not exclusive_slots(problem):
+        return repaired
+    return _near_exact(solving, linear, repaired, support)
 
 
 def whole_needed(solving: Solving) -> bool:
@@ -176,7 +227,12 @@ def _near_exact(solving: Solving, linear: Found, repaired: Found | None, support
     for also in tries:
         scope = near_scope(problem, solving.settings.near_slots, also)
         model, cost = solving.build(scope)
-        solver = SolverModel(model, cost)
+        points = cost
+        if solving.settings.preferences:
+            spent = repaired.objective if repaired is not None else linear.objective
+            preferred = solving.prefer(model, cost, max(spent, solving.least_cost + solving.budget))
+            model, cost, points = preferred.model, preferred.cost, preferred.points
+        solver = SolverModel(model, points)
         held = ~scope.switched & ~also[problem.modes.session][:, None]
         solver.set_bounds(*support_bounds(problem, model, support, held))
         if repaired is not None:
@@ -259,6 +315,6 @@ def _outcome(solving: Solving, found: Found, bound: float, prices: FloatArray) -
     objective = float(priced @ found.values) + offset
     distance = max(0.0, found.objective - bound)
     gap = distance / max(abs(objective), abs(objective - distance), NEGLIGIBLE_MONEY)
-    if solving.is_close(found.objective, bound):
+    if solving.is_close(found.objective, bound + solving.budget):
         return ProvenOptimal(plan, objective, gap, solving.figures())
     return FeasibleAtLimit(plan, objective, objective - distance, gap, solving.figures())

@@ -128,8 +128,10 @@ def _vehicle_content(problem: ChargingProblem, plan: Plan) -> Iterator[Violation
             accepted = _mean_acceptance(
                 float(vehicles.knee_kw[index]), knee, highest, content, hours, float(vehicles.charge_efficiency[index])
             )
-            if power > accepted + TOLERANCE_KW:
-                yield Violation("taper", session.session_id, slot, power, accepted)
+            # What a station is told is never below the minimum; the vehicle takes what it takes.
+            permitted = max(accepted, float(problem.modes.min_kw[_mode_of(problem, plan, index, slot), slot]))
+            if power > permitted + TOLERANCE_KW:
+                yield Violation("taper", session.session_id, slot, power, permitted)
             before = content
             content += (
                 power * hours * float(vehicles.charge_efficiency[index])

@@ -65,10 +65,7 @@ def grid_limit(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope)
 
 
 def _export_limit(build: ModelBuilder, problem: ChargingProblem) -> None:
-    export = build.columns.get("grid_export_kw")
-    if export is None:
-        return
-    (slot,) = export.keys
+    (slot,) = build.columns["grid_export_kw"].keys
     feed_kw = problem.circuits.feed_limit_kw[0]
     bound = slot[feed_kw[slot] < np.inf]
     rows = build.add_rows("export_limit", "t", (bound,), -np.inf, feed_kw[bound])
@@ -123,14 +120,12 @@ def _circuit_entries(
         site_weight: Coefficient of the stationary battery at the root.
     """
     mode_weight = problem.mode_below[circuit] * (1.0 if weight is None else weight)
-    power = build.columns.get("power_kw")
-    if power is not None:
-        mode, slot = power.keys
-        row = row_of[slot]
-        held = (row >= 0) & (mode_weight[mode] != 0)
-        build.add_entries(row[held], power.indices[held], mode_weight[mode[held]])
-    discharge = build.columns.get("discharge_kw")
-    if discharge is not None and out:
+    power, discharge = build.columns["power_kw"], build.columns["discharge_kw"]
+    mode, slot = power.keys
+    row = row_of[slot]
+    held = (row >= 0) & (mode_weight[mode] != 0)
+    build.add_entries(row[held], power.indices[held], mode_weight[mode[held]])
+    if out:
         vehicle, slot = discharge.keys
         row = row_of[slot]
         vehicle_weight = mode_weight[first_mode(problem)][vehicle]
@@ -192,9 +187,6 @@ def circuit_limit(build: ModelBuilder, problem: ChargingProblem, scope: ModelSco
 
 def _circuit_feed(build: ModelBuilder, problem: ChargingProblem) -> None:
     """Rows for what flows out of a circuit below the root; only discharging vehicles can make it flow."""
-    discharge = build.columns.get("discharge_kw")
-    if discharge is None:
-        return
     most_out_kw = problem.circuits.above @ _discharge_by_circuit(problem)
     feed_kw, load_kw = problem.circuits.feed_limit_kw, problem.circuits.uncontrolled_kw
     where = np.isfinite(feed_kw) & (most_out_kw - load_kw > feed_kw)
@@ -358,9 +350,9 @@ def _current_rows(build: ModelBuilder, problem: ChargingProblem) -> None:
 
 def _outward_rows(build: ModelBuilder, problem: ChargingProblem, facets: list[Facet]) -> None:
     """Bound discharging by itself where loads lie between two lines: currents both ways do not cancel there."""
-    discharge = build.columns.get("discharge_kw")
+    discharge = build.columns["discharge_kw"]
     facets = [facet for facet in facets if _feeds_out(problem, facet.circuit)]
-    if discharge is None or not facets:
+    if not facets:
         return
     keys = tuple(
         np.concatenate([np.broadcast_to(getattr(facet, name), facet.slots.shape) for facet in facets])

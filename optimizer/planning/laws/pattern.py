@@ -5,29 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from optimizer.planning.model import Block, ModelBuilder
-from optimizer.planning.problem import ChargingProblem, IntArray
+from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 from optimizer.planning.scope import ModelScope
 
 
 def minimum_current(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:
     """State that a vehicle draws nothing or at least its minimum, and near slots in whole steps.
 
-    Column ``on[m,t]``, binary, for switched pairs; rows ``least_power[m,t]``: ``power_kw >= min_kw * on`` and
-    ``most_power[m,t]``: ``power_kw <= max_kw * on``. Where a session has several modes, ``one_mode_on[s,t]``: at most
-    one of them is on. Column ``steps[m,t]``, whole, for stepped pairs; row ``whole_steps[m,t]``: ``power_kw = step_kw
-    * steps``. A vehicle that may discharge does not while it is on: ``discharge_while_on[s,t]``: ``discharge_kw <=
-    most_discharge_kw * (1 - on)``, summed over its modes.
+    Column ``on[m,t]``, binary, for switched pairs; rows ``least_power[m,t]``: ``power_kw >= least_kw * on`` and
+    ``most_power[m,t]``: ``power_kw <= max_kw * on``, where ``least_kw`` is ``min_kw``, or 0 for a vehicle that may
+    taper and thus draw less by itself, but for stepped pairs: what is sent is never below the minimum.
+    Where a session has several modes, ``one_mode_on[s,t]``: at most one of them is on. Column ``steps[m,t]``, whole,
+    for stepped pairs; row ``whole_steps[m,t]``: ``power_kw = step_kw * steps``. A vehicle that may discharge does not
+    while it is on: ``discharge_while_on[s,t]``: ``discharge_kw <= most_discharge_kw * (1 - on)``, summed over modes.
     """
-    power = build.columns.get("power_kw")
-    if power is None or not scope.switched.any():
+    if not scope.switched.any():
         return
+    power = build.columns["power_kw"]
     mode, slot = power.keys
     switched = scope.switched[mode, slot]
     column, mode, slot = power.indices[switched], mode[switched], slot[switched]
     on = build.add_columns("on", "mt", (mode, slot), 0.0, 1.0, integer=True)
     least = build.add_rows("least_power", "mt", (mode, slot), 0.0, np.inf)
     build.add_entries(least.indices, column, 1.0)
-    build.add_entries(least.indices, on.indices, -problem.modes.min_kw[mode, slot])
+    build.add_entries(least.indices, on.indices, -least_power_kw(problem, scope.stepped)[mode, slot])
     most = build.add_rows("most_power", "mt", (mode, slot), -np.inf, 0.0)
     build.add_entries(most.indices, column, 1.0)
     build.add_entries(most.indices, on.indices, -problem.modes.max_kw[mode, slot])
@@ -58,6 +59,12 @@ def _discharge_while_on(build: ModelBuilder, problem: ChargingProblem, on: Block
     build.add_entries(row_of[held], on.indices[held], most_kw[session[held]])
 
 
+def least_power_kw(problem: ChargingProblem, stepped: BoolArray) -> FloatArray:
+    """Least power of a pair that is on [kW], shape (modes, slots)."""
+    tapers = problem.sessions.has_state & np.isfinite(problem.sessions.knee_kwh)
+    return np.where(tapers[problem.modes.session][:, None] & ~stepped, 0.0, problem.modes.min_kw)
+
+
 def _whole_steps(
     build: ModelBuilder, problem: ChargingProblem, scope: ModelScope, pairs: tuple[IntArray, IntArray], column: IntArray
 ) -> None:
@@ -79,7 +86,7 @@ def run_pattern(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope
 
     Columns ``start[s,t]`` in [0, 1] where a session is switched in ``t`` and in the slot before (or ``t`` is its
     first), ``short_run[s]`` in [0, 1] and ``extra_starts[s]``; both are soft, so that no limit can contradict them.
-    Rows ``start[s,t]``: ``start >= on[s,t] - on[s,t-1]``, before the first slot whether it charges now;
+    Rows ``started[s,t]``: ``start >= on[s,t] - on[s,t-1]``, before the first slot whether it charges now;
     ``shortest_run[s,t,u]``: ``on[s,u] + short_run[s] >= start[s,t]`` for slots u that begin within ``min_run_h`` of the
     start of t, and ``on[s,u] + short_run[s] >= 1`` while a run that goes on is shorter than that;
     ``most_starts[s]``: sum over t of ``start`` less ``extra_starts[s]`` is at most ``starts_left[s]``.
@@ -101,7 +108,7 @@ def run_pattern(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope
         return
     start = build.add_columns("start", "st", (session, slot), 0.0, 1.0)
     before_now = np.where((slot == 0) & problem.sessions.charging_now[session], 1.0, 0.0)
-    rows = build.add_rows("start", "st", (session, slot), -before_now, np.inf)
+    rows = build.add_rows("started", "st", (session, slot), -before_now, np.inf)
     build.add_entries(rows.indices, start.indices, 1.0)
     row_of = rows.grid(problem.sessions.count, problem.slot_count)
     _on_entries(build, on, on_session, row_of, 0, -1.0)

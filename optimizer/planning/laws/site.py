@@ -84,14 +84,11 @@ def site_balance(build: ModelBuilder, problem: ChargingProblem, scope: ModelScop
         pv = build.add_columns("pv_kw", "t", (shines,), 0.0, supply.pv_kw[shines])
         build.add_entries(rows.indices[shines], pv.indices, 1.0)
     there_share = problem.sessions.plugged_h / problem.slot_h
-    power = build.columns.get("power_kw")
-    if power is not None:
-        mode, when = power.keys
-        build.add_entries(rows.first + when, power.indices, -there_share[problem.modes.session[mode], when])
-    discharge = build.columns.get("discharge_kw")
-    if discharge is not None:
-        vehicle, when = discharge.keys
-        build.add_entries(rows.first + when, discharge.indices, there_share[vehicle, when])
+    power, discharge = build.columns["power_kw"], build.columns["discharge_kw"]
+    mode, when = power.keys
+    build.add_entries(rows.first + when, power.indices, -there_share[problem.modes.session[mode], when])
+    vehicle, when = discharge.keys
+    build.add_entries(rows.first + when, discharge.indices, there_share[vehicle, when])
     if problem.battery is not None:
         build.add_entries(rows.indices, build.columns["battery_charge_kw"].indices, -1.0)
         build.add_entries(rows.indices, build.columns["battery_discharge_kw"].indices, 1.0)
@@ -137,9 +134,9 @@ def no_arbitrage(build: ModelBuilder, problem: ChargingProblem, scope: ModelScop
     Column ``importing[t]``, binary, in the slots of the scope; rows ``import_way[t]``: ``grid_import_kw <= most import
     * importing`` and ``export_way[t]``: ``grid_export_kw <= most export * (1 - importing)``.
     """
-    export = build.columns.get("grid_export_kw")
+    export = build.columns["grid_export_kw"]
     held = np.flatnonzero(scope.one_way_grid)
-    if export is None or not len(held):
+    if not len(held):
         return
     export_of = export.grid(problem.slot_count)
     held = held[export_of[held] >= 0]

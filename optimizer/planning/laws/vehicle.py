@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from optimizer.planning.model import ModelBuilder
-from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray
+from optimizer.planning.model import Block, ModelBuilder
+from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 from optimizer.planning.scope import ModelScope
 
 FAIRNESS_STEPS = 4
@@ -84,49 +84,85 @@ def energy_balance(build: ModelBuilder, problem: ChargingProblem, scope: ModelSc
     Row ``energy_balance[s]``: sum over t of ``plugged_h * power_kw`` less ``plugged_h * discharge_kw / (charge and
     discharge efficiency)`` is at most ``most_kwh[s]``.
 
-    Where content matters (taper, discharging), columns ``stored_kwh[s,b]`` between the floor or 0 and capacity, with
-    the start fixed, and rows ``stored_energy[s,t]``: ``stored_kwh[s,t+1] = stored_kwh[s,t] + charge_efficiency *
-    plugged_h * power_kw - plugged_h * discharge_kw / discharge_efficiency``. A content outside its bounds at the start
-    moves the bound there.
+    Where content matters, column ``stored_kwh[s,b]`` between floor and capacity at the boundaries of
+    ``followed_boundaries``, and row ``stored_energy[s,b]``: ``stored_kwh[s,b]`` is the content at the followed boundary
+    before, or now, plus what is charged between (times ``charge_efficiency``), less what is discharged (over
+    ``discharge_efficiency``). A content outside its bounds now moves the bound there.
     """
     del scope
-    sessions, slots = problem.sessions, problem.slot_count
-    power = build.columns.get("power_kw")
-    if power is None:
-        return
+    sessions, power, discharge = problem.sessions, build.columns["power_kw"], build.columns["discharge_kw"]
     mode, slot = power.keys
     session = problem.modes.session[mode]
     rows = build.add_rows("energy_balance", "s", (np.arange(sessions.count),), -np.inf, sessions.most_kwh)
     energy_h = problem.energy_h[mode, slot]
     build.add_entries(rows.first + session, power.indices, energy_h)
-    discharge = build.columns.get("discharge_kw")
-    if discharge is not None:
-        vehicle, when = discharge.keys
-        drawn_h = sessions.plugged_h[vehicle, when]
-        build.add_entries(rows.first + vehicle, discharge.indices, -drawn_h * net_loss(problem)[vehicle])
-    followed = np.flatnonzero(sessions.has_state)
-    if not len(followed):
+    vehicle, when = discharge.keys
+    drawn_h = sessions.plugged_h[vehicle, when]
+    build.add_entries(rows.first + vehicle, discharge.indices, -drawn_h * net_loss(problem)[vehicle])
+    followed = followed_boundaries(problem)
+    if not followed.any():
         return
-    vehicle = np.repeat(followed, slots + 1)
-    boundary = np.tile(np.arange(slots + 1), len(followed))
+    row_of = _stored_energy(build, problem, followed)
+    own = row_of[session, slot] >= 0
+    gained = energy_h[own] * sessions.charge_efficiency[session[own]]
+    build.add_entries(row_of[session[own], slot[own]], power.indices[own], -gained)
+    own = row_of[vehicle, when] >= 0
+    lost = drawn_h[own] / sessions.discharge_efficiency[vehicle[own]]
+    build.add_entries(row_of[vehicle[own], when[own]], discharge.indices[own], lost)
+
+
+def followed_boundaries(problem: ChargingProblem) -> BoolArray:
+    """Boundaries at which a vehicle's content must be known, shape (sessions, boundaries).
+
+    With discharging all of its stay; with taper alone the starts of slots in which it may be or come above its knee.
+    """
+    sessions = problem.sessions
+    there = sessions.plugged_h > 0
+    followed = np.zeros((sessions.count, problem.slot_count + 1), dtype=bool)
+    followed[:, :-1] = may_taper(problem)
+    out = may_discharge(problem).any(axis=1)
+    followed[out, :-1] |= there[out]
+    followed[out, 1:] |= there[out]
+    return followed
+
+
+def may_taper(problem: ChargingProblem) -> BoolArray:
+    """Where a vehicle may pass its knee by the end of the slot, shape (sessions, slots)."""
+    sessions = problem.sessions
+    knees = sessions.has_state & np.isfinite(sessions.knee_kwh) & (sessions.knee_kwh < sessions.capacity_kwh)
+    most_kw = np.zeros((sessions.count, problem.slot_count))
+    np.maximum.at(most_kw, problem.modes.session, problem.modes.max_kw)
+    gained = np.cumsum(most_kw * sessions.plugged_h, axis=1) * sessions.charge_efficiency[:, None]
+    highest = sessions.stored_kwh[:, None] + gained
+    return np.asarray(knees[:, None] & (sessions.plugged_h > 0) & (highest > sessions.knee_kwh[:, None]))
+
+
+def _stored_energy(build: ModelBuilder, problem: ChargingProblem, followed: BoolArray) -> IntArray:
+    """Add the content columns and their rows; returns the row that each slot's energy enters, (sessions, slots)."""
+    sessions = problem.sessions
+    vehicle, boundary = np.nonzero(followed)
     lowest, highest = content_band(problem)
-    lower = np.where(boundary == 0, sessions.stored_kwh[vehicle], lowest[vehicle])
-    upper = np.where(boundary == 0, sessions.stored_kwh[vehicle], highest[vehicle])
-    stored = build.add_columns("stored_kwh", "sb", (vehicle, boundary), lower, upper).grid(sessions.count, slots + 1)
-    vehicle = np.repeat(followed, slots)
-    when = np.tile(np.arange(slots), len(followed))
-    change = build.add_rows("stored_energy", "st", (vehicle, when), 0.0, 0.0)
-    row_of = change.grid(sessions.count, slots)
-    build.add_entries(change.indices, stored[vehicle, when + 1], 1.0)
-    build.add_entries(change.indices, stored[vehicle, when], -1.0)
-    own = sessions.has_state[session]
-    build.add_entries(
-        row_of[session[own], slot[own]], power.indices[own], -energy_h[own] * sessions.charge_efficiency[session[own]]
-    )
-    if discharge is not None:
-        vehicle, when = discharge.keys
-        drawn_h = sessions.plugged_h[vehicle, when]
-        build.add_entries(row_of[vehicle, when], discharge.indices, drawn_h / sessions.discharge_efficiency[vehicle])
+    now = boundary == 0
+    lower = np.where(now, sessions.stored_kwh[vehicle], lowest[vehicle])
+    upper = np.where(now, sessions.stored_kwh[vehicle], highest[vehicle])
+    stored = build.add_columns("stored_kwh", "sb", (vehicle, boundary), lower, upper)
+    later = ~now
+    vehicle, boundary, column = vehicle[later], boundary[later], stored.indices[later]
+    follows = np.zeros(len(vehicle), dtype=bool)
+    follows[1:] = vehicle[1:] == vehicle[:-1]
+    from_now = followed[vehicle, 0]
+    known = np.where(follows | from_now, 0.0, sessions.stored_kwh[vehicle])
+    rows = build.add_rows("stored_energy", "sb", (vehicle, boundary), known, known)
+    build.add_entries(rows.indices, column, 1.0)
+    build.add_entries(rows.indices[follows], column[np.flatnonzero(follows) - 1], -1.0)
+    first = ~follows & from_now
+    build.add_entries(rows.indices[first], stored.grid(*followed.shape)[vehicle[first], 0], -1.0)
+    row_of = np.full(followed.shape, -1, dtype=np.int64)
+    row_of[vehicle, boundary] = rows.indices
+    for index in range(followed.shape[1] - 2, -1, -1):
+        open_row = row_of[:, index] < 0
+        row_of[open_row, index] = row_of[open_row, index + 1]
+    return row_of[:, 1:]
 
 
 def content_band(problem: ChargingProblem) -> tuple[FloatArray, FloatArray]:
@@ -176,20 +212,17 @@ def _rounds(sessions: np.ndarray) -> list[np.ndarray]:
 
 def _target_entries(build: ModelBuilder, problem: ChargingProblem, row_of: np.ndarray, target_of: np.ndarray) -> None:
     counted_h = problem.targets.counted_h
-    power = build.columns.get("power_kw")
-    if power is not None:
-        mode, slot = power.keys
-        session = problem.modes.session[mode]
-        held = row_of[session] >= 0
-        build.add_entries(row_of[session[held]], power.indices[held], counted_h[target_of[session[held]], slot[held]])
-    discharge = build.columns.get("discharge_kw")
-    if discharge is not None:
-        vehicle, when = discharge.keys
-        held = row_of[vehicle] >= 0
-        loss = net_loss(problem)[vehicle[held]]
-        build.add_entries(
-            row_of[vehicle[held]], discharge.indices[held], -counted_h[target_of[vehicle[held]], when[held]] * loss
-        )
+    power, discharge = build.columns["power_kw"], build.columns["discharge_kw"]
+    mode, slot = power.keys
+    session = problem.modes.session[mode]
+    held = row_of[session] >= 0
+    build.add_entries(row_of[session[held]], power.indices[held], counted_h[target_of[session[held]], slot[held]])
+    vehicle, when = discharge.keys
+    held = row_of[vehicle] >= 0
+    loss = net_loss(problem)[vehicle[held]]
+    build.add_entries(
+        row_of[vehicle[held]], discharge.indices[held], -counted_h[target_of[vehicle[held]], when[held]] * loss
+    )
 
 
 def taper(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:
@@ -198,25 +231,52 @@ def taper(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> N
     Row ``taper[s,t]``: ``power_kw[s,t] <= slope * mean_share * (capacity_kwh - stored_kwh[s,t])`` with ``slope =
     knee_kw / (capacity_kwh - knee_kwh)`` and ``mean_share = (1 - exp(-x)) / x``, ``x = slope * charge_efficiency *
     plugged_h``: the exact mean over the slot of a vehicle that follows its acceptance line.
+
+    On stepped slots the power is what is sent, which is never below the minimum even where the vehicle takes less: with
+    ``at_least[m,t]``, binary, ``min_kw * at_least`` is added to the right, row ``taper_least[m,t]``: ``power_kw <=
+    max_kw * on - (max_kw - min_kw) * at_least``, and row ``taper_room[s,t]``: what is charged fits into the battery.
     """
-    del scope
-    sessions, slots = problem.sessions, problem.slot_count
-    tapering = sessions.has_state & np.isfinite(sessions.knee_kwh) & (sessions.knee_kwh < sessions.capacity_kwh)
-    power = build.columns.get("power_kw")
-    if power is None or not tapering.any():
+    sessions, power = problem.sessions, build.columns["power_kw"]
+    vehicle, slot = np.nonzero(may_taper(problem))
+    if not len(vehicle):
         return
-    vehicle, slot = np.nonzero(tapering[:, None] & (sessions.plugged_h > 0))
     slope = sessions.knee_kw[vehicle] / (sessions.capacity_kwh - sessions.knee_kwh)[vehicle]
     reach = slope * sessions.charge_efficiency[vehicle] * sessions.plugged_h[vehicle, slot]
     mean_slope = slope * -np.expm1(-reach) / np.maximum(reach, 1e-12)
-    capacity = np.maximum(sessions.capacity_kwh, sessions.stored_kwh)[vehicle]
-    rows = build.add_rows("taper", "st", (vehicle, slot), -np.inf, mean_slope * capacity)
-    stored = build.column_grid("stored_kwh", sessions.count, slots + 1)
+    capacity = np.maximum(sessions.capacity_kwh, sessions.stored_kwh)
+    rows = build.add_rows("taper", "st", (vehicle, slot), -np.inf, mean_slope * capacity[vehicle])
+    stored = build.columns["stored_kwh"].grid(sessions.count, problem.slot_count + 1)
     build.add_entries(rows.indices, stored[vehicle, slot], mean_slope)
-    row_of = rows.grid(sessions.count, slots)
+    row_of = rows.grid(sessions.count, problem.slot_count)
     mode, when = power.keys
     bound = row_of[problem.modes.session[mode], when]
     build.add_entries(bound[bound >= 0], power.indices[bound >= 0], 1.0)
+    sent = (bound >= 0) & scope.stepped[mode, when]
+    if sent.any():
+        build.add_entries(
+            bound[sent],
+            _sent_at_least(build, problem, stored, sent).indices,
+            -problem.modes.min_kw[mode[sent], when[sent]],
+        )
+
+
+def _sent_at_least(build: ModelBuilder, problem: ChargingProblem, stored: IntArray, sent: BoolArray) -> Block:
+    """Columns and rows of the powers that are sent at the minimum; ``sent`` marks their columns of power."""
+    sessions, modes, power = problem.sessions, problem.modes, build.columns["power_kw"]
+    mode, slot = power.keys[0][sent], power.keys[1][sent]
+    column, on = power.indices[sent], build.columns["on"].grid(modes.count, problem.slot_count)[mode, slot]
+    at_least = build.add_columns("at_least", "mt", (mode, slot), 0.0, 1.0, integer=True)
+    most_kw = modes.max_kw[mode, slot]
+    rows = build.add_rows("taper_least", "mt", (mode, slot), -np.inf, 0.0)
+    build.add_entries(rows.indices, column, 1.0)
+    build.add_entries(rows.indices, on, -most_kw)
+    build.add_entries(rows.indices, at_least.indices, most_kw - modes.min_kw[mode, slot])
+    session = modes.session[mode]
+    capacity = np.maximum(sessions.capacity_kwh, sessions.stored_kwh)[session]
+    rows = build.add_rows("taper_room", "mt", (mode, slot), -np.inf, capacity)
+    build.add_entries(rows.indices, column, sessions.charge_efficiency[session] * sessions.plugged_h[session, slot])
+    build.add_entries(rows.indices, stored[session, slot], 1.0)
+    return at_least
 
 
 def reservation_floor(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:
@@ -233,11 +293,10 @@ def reservation_floor(build: ModelBuilder, problem: ChargingProblem, scope: Mode
     gap = build.add_columns("floor_gap_kw", "st", (session, slot), 0.0, promised_kw[session, slot])
     rows = build.add_rows("reservation_floor", "st", (session, slot), promised_kw[session, slot], np.inf)
     build.add_entries(rows.indices, gap.indices, 1.0)
-    power = build.columns.get("power_kw")
-    if power is not None:
-        mode, when = power.keys
-        bound = rows.grid(problem.sessions.count, problem.slot_count)[problem.modes.session[mode], when]
-        build.add_entries(bound[bound >= 0], power.indices[bound >= 0], 1.0)
+    power = build.columns["power_kw"]
+    mode, when = power.keys
+    bound = rows.grid(problem.sessions.count, problem.slot_count)[problem.modes.session[mode], when]
+    build.add_entries(bound[bound >= 0], power.indices[bound >= 0], 1.0)
 
 
 def promised_power_kw(problem: ChargingProblem) -> FloatArray:
