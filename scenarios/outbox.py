@@ -25,6 +25,8 @@ class OutgoingCall:
     """Takes the result."""
     failed: Callable[[str], None]
     """Is told why there is no result and will be none."""
+    topic: str = ""
+    """Of calls that are not durable and not sent yet only the newest of a topic is kept; empty: all are."""
     attempts: int = 0
     """Times it was sent."""
     refusals: int = 0
@@ -67,6 +69,8 @@ class Outbox:
 
     def add(self, call: OutgoingCall, *, first: bool = False) -> None:
         """Queue ``call``: last, or before everything else."""
+        if call.topic:
+            self._calls = deque(one for one in self._calls if one.topic != call.topic or one.attempts or one.is_durable)
         if first:
             self._calls.appendleft(call)
         else:

@@ -82,6 +82,8 @@ class StationCore:
         self.reset_wanted = False
         self.reset_when_idle = False
         self.new_password: str | None = None
+        self.firmware = settings.firmware
+        self.local_list: dict[TokenId, bool] = {}
         self._watchers = watchers
         self._now = start
         self._boot_reason = "PowerUp"
@@ -271,7 +273,7 @@ class StationCore:
     def _without_answer(self, state: EvseState, visit: Visit) -> None:
         if state.visit is not visit or state.transaction is not None:
             return
-        if self.settings.starts_offline:
+        if self.local_list.get(visit.token_id, self.settings.starts_offline):
             self.begin(state, visit.token_id, self._now)
         else:
             visit.refused = True
@@ -410,6 +412,7 @@ class StationCore:
         *,
         durable: bool = False,
         first: bool = False,
+        topic: str = "",
         answered: Callable[[Payload], None] = lambda _: None,
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -418,7 +421,7 @@ class StationCore:
         if not durable and not self.is_online:
             return
         self._last_told_at = self._now
-        self.outbox.add(OutgoingCall(self.new_id(), action, write, durable, answered, failed), first=first)
+        self.outbox.add(OutgoingCall(self.new_id(), action, write, durable, answered, failed, topic), first=first)
 
     def boot(self) -> None:
         """Announce the station."""
@@ -453,7 +456,7 @@ class StationCore:
         """Say that it lives."""
         self._last_told_at = at
         if self.is_booted:
-            self.tell(self.dialect.heartbeat())
+            self.tell(self.dialect.heartbeat(), topic="heartbeat")
 
     def report_states(self, at: datetime, states: Iterable[EvseState] | None = None) -> None:
         """Tell the states of EVSEs anew, of all where none are named."""
@@ -487,7 +490,8 @@ class StationCore:
     def tell_reading(self, state: EvseState, at: datetime, context: str) -> None:
         """Tell what the meter of an EVSE shows at ``at``."""
         going = state.transaction
-        self.tell(self.dialect.meter_values(state, going, state.reading_at(at), context), durable=going is not None)
+        message = self.dialect.meter_values(state, going, state.reading_at(at), context)
+        self.tell(message, durable=going is not None, topic="" if going else f"idle {state.number}")
         if going is not None and self.settings.has(Misbehaviour.REPLAYS_OLD_SAMPLES):
             past = at - timedelta(seconds=self.settings.figures.replay_age_s)
             if past > going.started_at:

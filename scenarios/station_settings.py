@@ -93,8 +93,8 @@ class StationSettings:
     """Between two meter samples counted from the start of a transaction [s]; 0: none. May be changed too."""
     tells_each_phase: bool = False
     """Whether readings tell voltage and power of each phase too, and the current that is offered."""
-    reads_when_idle: bool = True
-    """Whether aligned readings are sent without a transaction."""
+    reads_when_idle: bool = False
+    """Whether aligned readings are sent without a transaction; most stations do not."""
     profile_rules: ProfileRules = ORDINARY_RULES
     """Which profiles it takes."""
     reaction_s: float = 0.0

@@ -23,6 +23,7 @@ from scenarios.station_dialect import (
     profile_of,
 )
 from scenarios.station_orders import StationOrders
+from scenarios.station_services import services_of_16
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
 from scenarios.station_variables import StationVariable, station_variables
@@ -71,6 +72,7 @@ class V16:
             "TriggerMessage": self._trigger,
             "UnlockConnector": self._unlock,
         }
+        self._handlers |= services_of_16(core, self._time)
 
     # ------------------------------------------------------------------ says
 
@@ -80,7 +82,7 @@ class V16:
         payload = {
             "chargePointVendor": settings.vendor,
             "chargePointModel": settings.model,
-            "firmwareVersion": settings.firmware,
+            "firmwareVersion": self._core.firmware,
             "chargePointSerialNumber": settings.station.id[:25],
         }
         return "BootNotification", lambda: payload

@@ -25,6 +25,7 @@ from scenarios.station_dialect import (
     profile_of,
 )
 from scenarios.station_orders import StationOrders
+from scenarios.station_services import services_of_2x
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
 from scenarios.station_variables import StationVariable, station_variables
@@ -96,6 +97,7 @@ class V201:
             "TriggerMessage": self._trigger,
             "UnlockConnector": self._unlock,
         }
+        self._handlers |= services_of_2x(core, self._time, self._variables.values())
 
     # ------------------------------------------------------------------ says
 
@@ -106,7 +108,7 @@ class V201:
             "chargingStation": {
                 "vendorName": settings.vendor,
                 "model": settings.model,
-                "firmwareVersion": settings.firmware,
+                "firmwareVersion": self._core.firmware,
                 "serialNumber": settings.station.id[:25],
             },
             "reason": reason,

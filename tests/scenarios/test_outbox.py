@@ -64,3 +64,18 @@ def test_the_payload_is_written_once(calls: Callable[..., OutgoingCall]) -> None
     numbers = count()
     call = OutgoingCall("m", "Action", lambda: {"n": next(numbers)}, True, lambda _: None, lambda _: None)
     assert call.payload == call.payload == {"n": 0}
+
+
+def test_of_what_waits_unsent_only_the_newest_of_a_topic_is_kept(calls: Callable[..., OutgoingCall]) -> None:
+    outbox = Outbox()
+    sent, old, other, new = (calls(durable=False) for _ in range(4))
+    sent.topic = old.topic = new.topic = "idle 1"
+    sent.attempts = 1
+    for call in (sent, old, other, new):
+        outbox.add(call)
+    waiting = []
+    while (call := outbox.head) is not None:
+        call.attempts += 1
+        outbox.acknowledge(call.message_id, {})
+        waiting.append(call)
+    assert waiting == [sent, other, new]

@@ -11,7 +11,8 @@ from optimizer.domain.series import PowerSeries
 from optimizer.domain.site import Circuit, Evse, GridConnection, Phase, Site, Station, Wiring
 from scenarios.garage import DAY_END, DAY_START, evse_of_post, garage_day, garage_site
 from scenarios.plant import Plant, Surroundings
-from scenarios.uncontrolled import quarter_hours, uncontrolled_day, vehicle_of
+from scenarios.uncontrolled import quarter_hours, uncontrolled_day
+from scenarios.vehicle_kinds import vehicle_of
 from scenarios.vehicle_model import VehicleModel
 from scenarios.virtual_evse import VirtualEvse
 

@@ -65,10 +65,11 @@ def test_a_201_stay_is_told_in_order() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_aligned_readings_are_exact_however_late_they_are_taken(version: OcppVersion) -> None:
-    wire = Wire(version)
+    wire = Wire(version, reads_when_idle=True)
     wire.connect()
     wire.core.plug_in(1, VehicleModel(50.0), TOKEN, NOON, at_minute(13))
     wire.flush()
+    wire.pass_time(at_minute(17))
     wire.pass_time(at_minute(22))
     expected = {"12:05:00": 1840, "12:10:00": 3680, "12:15:00": 4784, "12:20:00": 4784}
     told = registers(wire)

@@ -207,9 +207,9 @@ async def test_a_station_may_boot_after_every_loss(system: ScriptedCentralSystem
 
 
 REFUSED_CALLS = {
-    "unknown in 1.6": (V16, "GetDiagnostics", {"location": "ftp://x"}, "NotImplemented"),
+    "unknown in 1.6": (V16, "GetInstalledCertificateIds", {"certificateType": "CentralSystemRootCertificate"}, "NotImplemented"),
     "no action of 1.6": (V16, "MakeCoffee", {}, "NotImplemented"),
-    "unknown in 2.0.1": (V201, "GetLocalListVersion", {}, "NotImplemented"),
+    "unknown in 2.0.1": (V201, "GetInstalledCertificateIds", {}, "NotImplemented"),
     "breaks the 1.6 schema": (V16, "Reset", {"type": "Gentle"}, "FormationViolation"),
     "breaks the 2.0.1 schema": (V201, "Reset", {"type": "Gentle"}, "FormatViolation"),
     "a limit that is no multiple of 0.1": (V16, "SetChargingProfile", _limit(V16, 10.05, 5), "FormationViolation"),
