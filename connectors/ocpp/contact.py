@@ -13,8 +13,12 @@ from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import SettingName, Trigger
 from connectors.ocpp.settings import OcppSettings
 from connectors.ocpp.station import StationRecord
+from connectors.ocpp.translate import whole_number
 
-ASKED = (SettingName.RATE_UNITS, SettingName.MAX_PERIODS, SettingName.MEASURANDS, SettingName.METER_INTERVAL)
+INTERVALS = (SettingName.METER_INTERVAL, SettingName.ALIGNED_INTERVAL)
+"""Settings by which a station sends meter values during a transaction."""
+
+ASKED = (SettingName.RATE_UNITS, SettingName.MAX_PERIODS, SettingName.MEASURANDS, *INTERVALS)
 """Settings that are read at first contact."""
 
 
@@ -111,9 +115,10 @@ class StationContact:
                 if await self._write(SettingName.MEASURANDS, ",".join([*kept, measurand])):
                     kept.append(measurand)
             self._log.info("some measurands only", measurands=kept)
-        interval = str(self._settings.meter_interval_s)
-        if self._settings.meter_interval_s and told.get(SettingName.METER_INTERVAL) != interval:
-            await self._write(SettingName.METER_INTERVAL, interval)
+        intervals_s = [whole_number(told.get(name)) or 0 for name in INTERVALS]
+        often_enough = any(0 < interval_s <= self._settings.slowest_meter_interval_s for interval_s in intervals_s)
+        if self._settings.meter_interval_s and not often_enough:
+            await self._write(SettingName.METER_INTERVAL, str(self._settings.meter_interval_s))
 
     async def _write(self, name: SettingName, value: str) -> bool:
         message = self._link.calls.write_setting(self._link.calls.setting_names[name], value)

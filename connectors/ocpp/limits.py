@@ -95,12 +95,15 @@ class LimitLayers:
         pauses = any(period.limit_kw <= 0 for period in command.periods)
         may_climb = transaction_id is not None and record.active.get(evse.ocpp_evse_id) == transaction_id
         reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, may_climb=may_climb, pauses=pauses)
+        witness = record.witnesses[evse.ocpp_evse_id]
         if reply.state is not LimitState.ACCEPTED:
+            witness.look_away()
             return reply
         if pauses and not record.capability.zero_allowed:
+            witness.look_away()
             # What holds is not what was asked for, so nobody may count on it.
             return LimitReply(LimitState.REJECTED, f"takes no limit of zero; {evse.min_power_kw:.2f} kW holds instead")
-        record.witnesses[evse.ocpp_evse_id].accepted(command.periods, self._clock.now())
+        witness.accepted(command.periods, self._clock.now(), transaction_id)
         return reply
 
     async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
@@ -158,12 +161,13 @@ class LimitLayers:
         Raises:
             NotFound: The station has no such EVSE.
         """
-        _, evse = self._place(evse_id, station_id)
+        record, evse = self._place(evse_id, station_id)
         link = self._link_of(station_id)
         if link is None:
             return OFFLINE
         number = evse.ocpp_evse_id
         self._newest[evse_id, ProfilePurpose.PLAN] = next(self._orders)
+        record.witnesses[number].look_away()
         reply = limit_reply(await link.ask(link.calls.clear_profile(2 * number), (number, ProfilePurpose.PLAN.value)))
         # "Unknown": there was no such profile, so there is none now.
         return LimitReply(LimitState.ACCEPTED, "none was there") if reply.detail.startswith("Unknown") else reply

@@ -29,6 +29,7 @@ class SettingName(Enum):
     MAX_PERIODS = "greatest number of periods"
     MEASURANDS = "measurands sent during a transaction"
     METER_INTERVAL = "seconds between them"
+    ALIGNED_INTERVAL = "seconds between values sent by the clock"
     PASSWORD = "password of the connection"
 
 

@@ -80,7 +80,9 @@ class OcppSettings:
     )
     """What stations are asked to measure during a transaction; what one refuses is left out."""
     meter_interval_s: int = 60
-    """How often stations are asked to send it, by their clock [s]; 0: not changed."""
+    """How often stations are asked to send it that do so too seldom, by their clock [s]; 0: never asked."""
+    slowest_meter_interval_s: int = 300
+    """Interval from which a station sends meter values often enough of its own accord, by its clock [s]."""
     reaction_s: float = 60.0
     """Time after which a limit should show in the meter, by the injected clock [s]."""
     backdate_s: float = 60.0

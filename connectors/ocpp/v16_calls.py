@@ -40,6 +40,7 @@ class Calls16:
         SettingName.MAX_PERIODS: "ChargingScheduleMaxPeriods",
         SettingName.MEASURANDS: "MeterValuesSampledData",
         SettingName.METER_INTERVAL: "MeterValueSampleInterval",
+        SettingName.ALIGNED_INTERVAL: "ClockAlignedDataInterval",
         SettingName.PASSWORD: "AuthorizationKey",
     }
 

@@ -42,6 +42,7 @@ class Calls201:
         SettingName.MAX_PERIODS: "SmartChargingCtrlr.PeriodsPerSchedule",
         SettingName.MEASURANDS: "SampledDataCtrlr.TxUpdatedMeasurands",
         SettingName.METER_INTERVAL: "SampledDataCtrlr.TxUpdatedInterval",
+        SettingName.ALIGNED_INTERVAL: "AlignedDataCtrlr.Interval",
         SettingName.PASSWORD: "SecurityCtrlr.BasicAuthPassword",
     }
 

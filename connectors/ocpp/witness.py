@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.ids import TransactionId
 from optimizer.domain.metering import MeterSample, SampleQuality
 from optimizer.domain.site import Evse
 
@@ -38,12 +39,18 @@ class LimitWitness:
         self._reaction = reaction
         self._periods: tuple[LimitPeriod, ...] = ()
         self._accepted_at: datetime | None = None
+        self._transaction_id: TransactionId | None = None
         self._above = 0
         self._held_at_a: list[float] = []
 
-    def accepted(self, periods: Sequence[LimitPeriod], at: datetime) -> None:
-        """The station accepted a limit."""
-        self._periods, self._accepted_at = tuple(periods), at
+    def accepted(self, periods: Sequence[LimitPeriod], at: datetime, transaction_id: TransactionId | None) -> None:
+        """The station accepted a limit for a transaction; for another one it says nothing."""
+        self._periods, self._accepted_at, self._transaction_id = tuple(periods), at, transaction_id
+
+    def look_away(self) -> None:
+        """Which limit holds is not known from now on: one was sent and not accepted, or removed."""
+        self._accepted_at = None
+        self._above = 0
 
     def start_anew(self) -> None:
         """Limits are told in another way from now on: what was seen counts no more."""
@@ -62,7 +69,7 @@ class LimitWitness:
 
     def observe(self, sample: MeterSample) -> None:
         """Take note of one sample."""
-        limit_kw = self._limit_kw(sample.at)
+        limit_kw = self._limit_kw(sample.at) if sample.transaction_id == self._transaction_id else None
         usable = sample.quality in (SampleQuality.GOOD, SampleQuality.DERIVED)
         if limit_kw is None or not usable or (sample.current_a is None and sample.power_kw is None):
             return

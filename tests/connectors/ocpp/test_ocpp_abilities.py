@@ -279,6 +279,30 @@ class TestMeterJudges:
         await limited(bench, 11.04)
         assert len({form(payload) for payload in station.payloads("SetChargingProfile")}) == 1
 
+    async def test_another_transaction_is_no_witness(self, bench) -> None:
+        station = await bench.booted()
+        await charging(bench, station)
+        await limited(bench, 5.52)
+        told = {"transactionId": 101, "meterStop": 0, "timestamp": text(bench.clock.at)}
+        await station.call("StopTransaction", told)
+        bench.clock.advance(minutes=1)
+        await charging(bench, station)
+        for _ in range(5):
+            bench.clock.advance(minutes=2)
+            entry = {"timestamp": text(bench.clock.at), "sampledValue": [{"value": "11000", "measurand": "Power.Active.Import"}]}  # fmt: skip
+            await station.call("MeterValues", {"connectorId": 1, "transactionId": 102, "meterValue": [entry]})
+        assert not bench.system._records[S16].witnesses[1].is_ignored
+
+    async def test_rejected_limit_is_none_to_be_kept(self, bench) -> None:
+        station = await bench.booted()
+        await charging(bench, station)
+        await limited(bench, 5.52)
+        station.replies["SetChargingProfile"] = {"status": "Rejected"}
+        await limited(bench, 11.04)
+        for _ in range(5):
+            await meter(bench, station, 16.0)
+        assert not bench.system._records[S16].witnesses[1].is_ignored
+
     async def test_meter_is_not_heard_before_the_limit_can_show(self, bench) -> None:
         station = await bench.booted()
         await charging(bench, station)
@@ -321,7 +345,7 @@ class TestFirstContact:
             station.replies["GetVariables"] = lambda payload: {
                 "getVariableResult": [
                     {**wanted, "attributeStatus": "Accepted", "attributeValue": value}
-                    for wanted, value in zip(payload["getVariableData"], ("W", "4", "Voltage", "60"), strict=True)
+                    for wanted, value in zip(payload["getVariableData"], ("W", "4", "Voltage", "60", "0"), strict=True)
                 ]
             }
             station.replies["SetVariables"] = lambda payload: {
@@ -347,7 +371,7 @@ class TestFirstContact:
             station.replies["GetConfiguration"] = reply
             await station.boot()
             await station.received("ChangeConfiguration")
-            assert len(station.payloads("GetConfiguration")) == 5
+            assert len(station.payloads("GetConfiguration")) == 6
             assert bench.system._records[S16].capability.rate_unit is RateUnit.W
 
     async def test_measurands_are_added_one_by_one(self, open_bench, with_contact) -> None:
@@ -366,11 +390,16 @@ class TestFirstContact:
                 "60",
             ]
 
-    async def test_what_is_right_already_is_not_written(self, open_bench, with_contact) -> None:
+    @pytest.mark.parametrize(
+        "intervals",
+        [{"MeterValueSampleInterval": "30"}, {"MeterValueSampleInterval": "0", "ClockAlignedDataInterval": "300"}],
+        ids=["samples often enough", "values by the clock"],
+    )
+    async def test_what_is_right_already_is_not_written(self, open_bench, with_contact, intervals) -> None:
         async with open_bench(with_contact) as bench:
             station = await bench.station()
             station.replies["GetConfiguration"] = configuration(
-                MeterValuesSampledData="Voltage,Energy.Active.Import.Register,SoC", MeterValueSampleInterval="60"
+                MeterValuesSampledData="Voltage,Energy.Active.Import.Register,SoC", **intervals
             )
             await station.boot()
             await station.received("GetConfiguration")
