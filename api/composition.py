@@ -152,7 +152,6 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
-        stack.push_async_callback(jobs.stop, STOP_PATIENCE_WALL_S)
         service = Service(
             site=site,
             clock=clock,
@@ -179,24 +178,26 @@ async def _serving(
     runtime: SiteRuntime,
     jobs: Jobs,
 ) -> AsyncIterator[RunningService]:
-    """Everything is made: listen, control, work; at the end the other way round."""
+    """Everything is made: control, listen; at the end the other way round, readiness first."""
     http, ocpp = configuration.http, configuration.ocpp
     app = make_app(service, body_limit_bytes=http.body_limit_bytes)
     http_runner = make_runner(app, shutdown_timeout_s=STOP_PATIENCE_WALL_S)
     ocpp_runner = web.AppRunner(central.application(), access_log=None, shutdown_timeout=STOP_PATIENCE_WALL_S)
-    async with (
-        listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, tls) as ocpp_port,
-        listening("http", http_runner, http.host, http.port) as http_port,
-    ):
-        control = asyncio.create_task(runtime.run(), name="control")
-        jobs.start()
-        try:
-            yield RunningService(service, http_port, ocpp_port, control)
-        finally:
-            service.readiness.stopping = True
-            await jobs.stop(STOP_PATIENCE_WALL_S)
-            control.cancel()
-            await asyncio.wait({control})
+    control = asyncio.create_task(runtime.run(), name="control")
+    try:
+        async with (
+            listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, tls) as ocpp_port,
+            listening("http", http_runner, http.host, http.port) as http_port,
+        ):
+            jobs.start()
+            try:
+                yield RunningService(service, http_port, ocpp_port, control)
+            finally:
+                service.readiness.stopping = True
+    finally:
+        await jobs.stop(STOP_PATIENCE_WALL_S)
+        control.cancel()
+        await asyncio.wait({control})
 
 
 def _clock(configuration: Configuration) -> Clock:

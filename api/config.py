@@ -189,7 +189,10 @@ class SystemClockSection(Section):
 
 
 class AcceleratedClockSection(Section):
-    """A clock that runs faster than the wall's, for demonstrations."""
+    """A clock that runs faster than the wall's, for demonstrations.
+
+    What takes time on the wall keeps it: a guard step comes at most every 50 ms of the wall, other work every 0.5 s.
+    """
 
     kind: Literal["accelerated"]
     """Which clock."""

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import sys
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from api.auth import hash_of
 from api.composition import RunningService, running
@@ -185,12 +186,33 @@ def limits(status: Any) -> list[Any]:
     return [connector["limit_state"] for connector in status["connectors"]]
 
 
+@asynccontextmanager
+async def billing_system() -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """A receiver of webhooks; gives its address and the signatures by record."""
+    taken: dict[str, str] = {}
+
+    async def take(request: web.Request) -> web.Response:
+        taken[request.headers["webhook-id"]] = request.headers["webhook-signature"]
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/records", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/records", taken
+    finally:
+        await runner.cleanup()
+
+
 async def test_a_day_at_a_garage_with_a_restart(tmp_path: Path) -> None:
-    configuration = load_configuration(written(tmp_path), NO_SECRETS)
-    async with ClientSession() as http:
+    async with ClientSession() as http, billing_system() as (address, taken):
+        hook = {"url": address, "secret": f"whsec_{b64encode(bytes(32)).decode()}", "allow_private_address": True}
+        configuration = load_configuration(written(tmp_path, billing_webhook=hook), NO_SECRETS)
         async with running(configuration) as started:
             api, cars = Api(http, started.http_port), Cars(started, http, started.service.site)
-            assert (await http.get(f"http://127.0.0.1:{started.http_port}/healthz")).status == 200
+            assert await status_of(http, f"http://127.0.0.1:{started.http_port}/healthz") == 200
             async with beside(*(station.run() for station in cars.stations), cars.push_meter(api)):
                 safe = await until(api.status, lambda now: all(one["safe_default_kw"] for one in now["connectors"]))
                 assert sum(one["safe_default_kw"] for one in safe["connectors"]) + 15 <= 40
@@ -212,10 +234,16 @@ async def test_a_day_at_a_garage_with_a_restart(tmp_path: Path) -> None:
                 made = await until(
                     lambda: api.get("/v1/energy-cost-records"), lambda now: len(now["energy_cost_records"]) == 2
                 )
-    records = made["energy_cost_records"]
+            records = made["energy_cost_records"]
+            await until(lambda: list_of(taken), lambda ids: set(ids) >= {record["id"] for record in records})
     assert {record["session_id"] for record in records} == before
     assert all(float(record["total"]) > 0 for record in records)
     assert cars.plant.extremes.import_kw <= 40.0 + 1e-6
+
+
+async def list_of(taken: dict[str, str]) -> list[str]:
+    assert all(signature.startswith("v1,") for signature in taken.values())
+    return list(taken)
 
 
 async def grid_event_holds(api: Api, cars: Cars, started: RunningService) -> None:
