@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from optimizer.control.ceilings import Feeder
-from optimizer.control.guard import effective_state, is_for
+from optimizer.control.guard import effective_state, is_for, may_be_sent_again
 from optimizer.control.profile import SAME_KW, falling, says_the_same, shortened
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
@@ -130,20 +130,16 @@ def _is_due(
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
         return True
+    if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
+        return may_be_sent_again(setpoint, view.at, settings)
     since = view.at - setpoint.sent_at
-    match effective_state(setpoint, view.at, settings):
-        case LimitState.REJECTED:
-            return since >= timedelta(seconds=settings.rejected_retry_s)
-        case LimitState.UNANSWERED:
-            return since >= timedelta(seconds=settings.unanswered_retry_s)
-        case _:
-            if since < timedelta(seconds=settings.least_interval_s):
-                return False
-            not_kept = setpoint.state is LimitState.ACCEPTED or view.overdraws.get(connector.evse_id, 0) > 0
-            if not_kept and since >= timedelta(seconds=settings.rejected_retry_s):
-                # Accepted and not seen to be kept: it may have been lost.
-                return True
-            return not says_the_same(setpoint.periods, periods, view.at, settings)
+    if since < timedelta(seconds=settings.least_interval_s):
+        return False
+    not_kept = setpoint.state is LimitState.ACCEPTED or view.overdraws.get(connector.evse_id, 0) > 0
+    if not_kept and since >= timedelta(seconds=settings.rejected_retry_s):
+        # Accepted and not seen to be kept: it may have been lost.
+        return True
+    return not says_the_same(setpoint.periods, periods, view.at, settings)
 
 
 def _reason_at(plan: Plan, session_plan: SessionPlan, at: datetime) -> BindingReason | None:

@@ -257,12 +257,20 @@ def is_steerable(connector: Connector, session: Session | None, at: datetime, se
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
         return True
-    since = at - setpoint.sent_at
+    return may_be_sent_again(setpoint, at, settings)
+
+
+def may_be_sent_again(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> bool:
+    """Whether it is time to try again where a limit was not taken; a refusal is not argued with.
+
+    One that has no answer because the service died, or the station connected anew, is tried again at once.
+    """
+    since = at - (setpoint.answered_at or setpoint.sent_at)
     match effective_state(setpoint, at, settings):
         case LimitState.REJECTED:
             return since >= timedelta(seconds=settings.rejected_retry_s)
         case LimitState.UNANSWERED:
-            return since >= timedelta(seconds=settings.unanswered_retry_s)
+            return setpoint.answered_at is None or since >= timedelta(seconds=settings.unanswered_retry_s)
         case _:
             return True
 

@@ -136,9 +136,14 @@ class LimitSender:
                 fallback_kw = fallback_limit_kw(connector, self._site.evses[evse_id], self.safe_kw[evse_id])
                 lasting_kw = max(bound_of(view, evse_id, self._settings).lasting_kw, fallback_kw)
                 self._newest.pop(evse_id, None)
-                await self._stores.connectors.save_setpoint(
-                    replace(setpoint, state=LimitState.UNANSWERED, bound_before_kw=lasting_kw, verified_at=None)
+                doubted = replace(
+                    setpoint,
+                    state=LimitState.UNANSWERED,
+                    answered_at=None,
+                    verified_at=None,
+                    bound_before_kw=lasting_kw,
                 )
+                await self._stores.connectors.save_setpoint(doubted)
 
     async def close(self) -> None:
         """Give up what is under way; the store holds it as sent."""

@@ -1,0 +1,248 @@
+"""Limits on their way: stored before they are sent, reductions first, slow stations wait for nobody."""
+
+from __future__ import annotations
+
+import pytest
+from bench import Bench, Habit, evse_at, site_with
+from virtual_time import START, run_virtual
+
+from optimizer.control.settings import ControlSettings
+from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
+from optimizer.domain.ids import EvseId
+from optimizer.domain.session import Session
+from optimizer.errors import InvalidConfiguration
+from optimizer.ports import LimitReply
+
+A, B = EvseId("a"), EvseId("b")
+QUICK = ControlSettings(least_interval_s=5.0, concurrent_starts=0)
+
+
+async def bench_with_two(limit_kw: float = 18.0, **choices: object) -> Bench:
+    """Two vehicles, each at what the other leaves."""
+    bench = Bench(site_with([evse_at("a"), evse_at("b")], import_limit_kw=limit_kw), QUICK, **choices)  # type: ignore[arg-type]
+    await bench.pass_time(3)
+    await bench.plug_in("a")
+    await bench.plug_in("b")
+    return bench
+
+
+async def setpoint(bench: Bench, evse_id: EvseId) -> Setpoint:
+    kept = (await bench.stores.connectors.connector(bench.site.id, evse_id)).setpoint
+    assert kept is not None
+    return kept
+
+
+def powers(**kw: float) -> dict[str, tuple[float, ...]]:
+    return {evse: (value,) * 8 for evse, value in kw.items()}
+
+
+class Wishes:
+    """A plan that can be changed."""
+
+    def __init__(self, **kw: float) -> None:
+        self.now = powers(**kw)
+
+    def __call__(self, session: Session) -> tuple[float, ...]:
+        return self.now[session.evse_id]
+
+
+def seconds_of(bench: Bench, evse_id: EvseId) -> list[tuple[float, float]]:
+    """What an EVSE was sent, as (second, kW)."""
+    return [
+        ((c.periods[0].start - START).total_seconds(), round(c.first_kw, 2)) for c in bench.stations[evse_id].received
+    ]
+
+
+def test_reductions_go_first_and_increases_follow_what_the_meter_shows() -> None:
+    async def story() -> None:
+        wishes = Wishes(a=11.04, b=4.14)
+        bench = await bench_with_two(wishes=wishes)
+        await bench.loop.step("plug-in")
+        await bench.pass_time(30)
+        wishes.now = powers(a=4.14, b=11.04)
+        swap_s = (bench.clock.now() - START).total_seconds()
+        await bench.loop.step("swap")
+        assert seconds_of(bench, A)[-1] == (swap_s, 4.14)
+        assert seconds_of(bench, B)[-1][1] == 6.9  # what is free beside 11 kW that may still flow
+        await bench.pass_time(20)
+        assert seconds_of(bench, B)[-1][1] == 11.04
+        assert bench.exceeded() == []
+
+    run_virtual(story())
+
+
+def test_a_limit_is_in_the_store_before_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench = await bench_with_two()
+        seen: list[LimitState] = []
+        send = bench.gateway.set_limit
+
+        async def look_first(command: LimitCommand) -> LimitReply:
+            seen.append((await setpoint(bench, command.evse_id)).state)
+            return await send(command)
+
+        monkeypatch.setattr(bench.gateway, "set_limit", look_first)
+        await bench.loop.step("plug-in")
+        assert seen == [LimitState.SENT] * 2
+        assert (await setpoint(bench, A)).state is LimitState.ACCEPTED
+        assert (await setpoint(bench, A)).bound_before_kw == pytest.approx(4.14)
+        await bench.pass_time(20)
+        assert (await setpoint(bench, A)).state is LimitState.VERIFIED
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    ("habit", "state"),
+    [
+        (Habit.FOLLOWS, LimitState.ACCEPTED),
+        (Habit.SLOW, LimitState.SENT),
+        (Habit.REJECTS, LimitState.REJECTED),
+        (Habit.IGNORES, LimitState.ACCEPTED),
+        (Habit.DEAF, LimitState.SENT),
+    ],
+)
+def test_answers_are_kept_and_a_slow_station_holds_nobody_up(habit: Habit, state: LimitState) -> None:
+    async def story() -> None:
+        bench = await bench_with_two()
+        bench.stations[A].habit = habit
+        before = bench.clock.now()
+        await bench.loop.step("plug-in")
+        assert (bench.clock.now() - before).total_seconds() <= 2 * bench.settings.reply_patience_s
+        assert (await setpoint(bench, A)).state is state
+        assert (await setpoint(bench, B)).state is LimitState.ACCEPTED
+        if habit is Habit.SLOW:
+            await bench.clock.sleep(10.0)
+            assert (await setpoint(bench, A)).state is LimitState.ACCEPTED
+        if habit is Habit.DEAF:
+            await bench.clock.sleep(30.0)
+            assert (await setpoint(bench, A)).state is LimitState.UNANSWERED
+        await bench.control.sender.close()
+
+    run_virtual(story())
+
+
+def test_a_late_answer_to_an_older_limit_says_nothing_of_the_newer_one() -> None:
+    async def story() -> None:
+        wishes = Wishes(a=6.9, b=4.14)
+        bench = await bench_with_two(limit_kw=40.0, wishes=wishes)
+        bench.stations[A].habit = Habit.DEAF
+        await bench.loop.step("plug-in")
+        await bench.pass_time(20)
+        bench.stations[A].habit = Habit.FOLLOWS
+        wishes.now = powers(a=4.14, b=4.14)
+        await bench.loop.step("again")
+        newer = await setpoint(bench, A)
+        await bench.clock.sleep(20.0)
+        assert await setpoint(bench, A) == newer
+
+    run_virtual(story())
+
+
+def test_a_station_that_comes_back_is_told_again() -> None:
+    async def story() -> None:
+        bench = await bench_with_two(limit_kw=40.0, wishes=Wishes(a=6.9, b=6.9))
+        await bench.loop.step("plug-in")
+        await bench.pass_time(20)
+        bench.stations[A].forgets_offline = True
+        await bench.go_offline("a")
+        await bench.pass_time(5)
+        sent = len(bench.stations[A].received)
+        await bench.come_online("a")
+        assert (await setpoint(bench, A)).state is LimitState.UNANSWERED
+        await bench.pass_time(2)
+        assert len(bench.stations[A].received) == sent + 1
+        assert bench.stations[A].limit_kw(bench.clock.now()) == pytest.approx(6.9)
+
+    run_virtual(story())
+
+
+def test_safe_defaults_are_installed_once_and_after_a_refusal_much_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench = Bench(site_with([evse_at("a"), evse_at("b")], import_limit_kw=18.0), QUICK)
+        asked: list[str] = []
+        install = bench.gateway.set_safe_default
+
+        async def counted(station_id: str, evse_id: EvseId, limit_kw: float) -> object:
+            asked.append(evse_id)
+            if evse_id == B:
+                return type(await install(station_id, A, limit_kw))(LimitState.REJECTED, "not supported")  # type: ignore[arg-type]
+            return await install(station_id, evse_id, limit_kw)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(bench.gateway, "set_safe_default", counted)
+        await bench.pass_time(10)
+        assert sorted(asked) == ["a", "b"]
+        kept = await bench.stores.connectors.connectors(bench.site.id)
+        assert [connector.safe_default_kw for connector in kept] == [pytest.approx(4.14), None]
+        await bench.pass_time(bench.settings.rejected_retry_s)
+        assert sorted(asked) == ["a", "b", "b"]
+
+    run_virtual(story())
+
+
+def test_the_next_vehicle_starts_at_the_safe_default() -> None:
+    async def story() -> None:
+        bench = await bench_with_two(limit_kw=18.0)
+        await bench.loop.step("plug-in")
+        await bench.pass_time(20)
+        station = bench.stations[A]
+        transaction, station.transaction_id = station.transaction_id, None
+        await bench.plug_out("a")
+        station.profile = (await setpoint(bench, A)).periods  # a station that keeps the profile beyond its transaction
+        assert transaction is not None
+        await bench.pass_time(2)
+        assert station.profile is None
+        await bench.plug_in("a")
+        assert station.limit_kw(bench.clock.now()) == pytest.approx(4.14)
+
+    run_virtual(story())
+
+
+def test_time_held_at_zero_is_noted_with_the_session() -> None:
+    async def story() -> None:
+        wishes = Wishes(a=0.0, b=4.14)
+        bench = await bench_with_two(limit_kw=40.0, wishes=wishes)
+        await bench.loop.step("plug-in")
+        await bench.pass_time(60)
+        wishes.now = powers(a=6.9, b=4.14)
+        await bench.loop.step("cheaper now")
+        session = next(one for one in await bench.stores.sessions.sessions(bench.site.id) if one.evse_id == A)
+        (pause,) = session.paused
+        assert (pause.end - pause.start).total_seconds() == pytest.approx(60.0, abs=1.0)
+        assert session.pauses == 0  # it had not charged before: nothing was interrupted
+
+    run_virtual(story())
+
+
+def test_a_site_that_cannot_be_safe_blind_is_refused_at_start() -> None:
+    async def story() -> None:
+        with pytest.raises(InvalidConfiguration, match="greatest building load"):
+            Bench(site_with([evse_at("a")], import_limit_kw=10.0, building_kw=12.0))
+
+    run_virtual(story())
+
+
+def test_nothing_is_written_while_nothing_changes() -> None:
+    async def story() -> None:
+        bench = await bench_with_two(limit_kw=40.0)
+        await bench.loop.step("plug-in")
+        sent = {evse_id: len(station.received) for evse_id, station in bench.stations.items()}
+        await bench.pass_time(600, plan=True)
+        assert {evse_id: len(station.received) for evse_id, station in bench.stations.items()} == sent
+
+    run_virtual(story())
+
+
+def test_a_profile_is_written_again_before_it_runs_out() -> None:
+    async def story() -> None:
+        settings = ControlSettings(profile_span_s=900.0, refresh_margin_s=300.0)
+        bench = Bench(site_with([evse_at("a")], import_limit_kw=18.0), settings, wishes=lambda _: (11.04,) * 40)
+        await bench.pass_time(3)
+        await bench.plug_in("a")
+        await bench.loop.step("plug-in")
+        for _ in range(60):
+            await bench.pass_time(60, plan=True)
+            assert bench.stations[A].limit_kw(bench.clock.now()) == pytest.approx(11.04)
+        assert 5 <= len(bench.stations[A].received) <= 8
+
+    run_virtual(story())
