@@ -113,6 +113,8 @@ class ControlSettings:
             if not isfinite(value) or value < 0 or (value == 0 and not lowest_allowed):
                 bound = "from 0 up" if lowest_allowed else "above 0"
                 raise InvalidConfiguration(f"control.{field.name}", value, f"give a finite number {bound}")
+        if list(self.wake_steps_a) != sorted(set(self.wake_steps_a)) or min(self.wake_steps_a, default=1.0) <= 0.0:
+            raise InvalidConfiguration("control.wake_steps_a", self.wake_steps_a, "give rising currents above 0")
         if self.greatest_periods < 2:
             raise InvalidConfiguration(
                 "control.greatest_periods", self.greatest_periods, "give at least 2: one for now and the safe value"
