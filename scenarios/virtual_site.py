@@ -17,6 +17,7 @@ from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.site import Site, Station
 from optimizer.ports import Clock
 from scenarios.arrivals import RecordedSession
+from scenarios.living import living
 from scenarios.plant import Plant, Surroundings
 from scenarios.station_core import EPOCH
 from scenarios.station_settings import OcppVersion, StationSettings
@@ -119,30 +120,8 @@ class VirtualSite:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """All stations live while the block runs; a fault of one of them ends the block and is raised."""
-        block = asyncio.current_task()
-        failures: list[BaseException] = []
-
-        def note_end(task: asyncio.Task[None]) -> None:
-            failure = None if task.cancelled() else task.exception()
-            if failure is not None and block is not None:
-                failures.append(failure)
-                block.cancel()
-
-        tasks = [asyncio.create_task(station.run()) for station in self.stations.values()]
-        for task in tasks:
-            task.add_done_callback(note_end)
-        try:
+        async with living(station.run() for station in self.stations.values()):
             yield
-        except asyncio.CancelledError:
-            if not failures or block is None:
-                raise
-            block.uncancel()
-            raise failures[0] from None
-        finally:
-            for task in tasks:
-                task.remove_done_callback(note_end)
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def drained(self, within_s: float) -> bool:
         """Wait until all that concerns transactions is acknowledged; False where that takes longer [s on the wall]."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 from socket import SHUT_RDWR
@@ -80,6 +80,10 @@ class CentralSystem:
     """For wss: authorities that are trusted, and the station's certificate."""
     timings: LinkTimings = LinkTimings()
     """How patient the station is."""
+
+    def with_password(self, password: str | None) -> CentralSystem:
+        """The same for a station with a password of its own; ``None``: as it is."""
+        return self if password is None else replace(self, password=password)
 
 
 class VirtualStation:
