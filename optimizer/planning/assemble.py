@@ -71,14 +71,19 @@ def problem_from_snapshot(
         loads=_loads(snapshot, settings, boundaries, blind),
         demand=demand_terms(snapshot, settings, boundaries),
         battery=_battery(snapshot, settings, boundaries),
-        prices=PlanPrices(
-            carbon_price_per_kg=settings.carbon_price_per_kg,
-            setpoint_price_per_kwh=settings.setpoint_price_per_kwh,
-            energy_worth_per_kwh=settings.energy_worth_per_kwh if settings.departure_care > 0 else 0.0,
-            delay_price_per_kwh_h=settings.front_load_per_kwh_h,
-            start_price=settings.start_price,
-            min_run_h=settings.minimum_run_minutes / 60.0,
-        ),
+        prices=plan_prices(settings),
+    )
+
+
+def plan_prices(settings: PlanningSettings) -> PlanPrices:
+    """Return the prices of things other than energy that an operator's choices state."""
+    return PlanPrices(
+        carbon_price_per_kg=settings.carbon_price_per_kg,
+        setpoint_price_per_kwh=settings.setpoint_price_per_kwh,
+        energy_worth_per_kwh=settings.energy_worth_per_kwh if settings.departure_care > 0 else 0.0,
+        delay_price_per_kwh_h=settings.front_load_per_kwh_h,
+        start_price=settings.start_price,
+        min_run_h=settings.minimum_run_minutes / 60.0,
     )
 
 
