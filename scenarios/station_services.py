@@ -5,7 +5,7 @@ Nothing is really uploaded or installed: the station tells the steps that a real
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,11 +13,10 @@ from typing import Any
 from optimizer.domain.ids import TokenId
 from scenarios.outbox import Payload
 from scenarios.profiles import InstalledProfile, ProfilePurpose
+from scenarios.station_any_version import Handler
 from scenarios.station_core import StationCore
 from scenarios.station_dialect import PURPOSES, CallRefused, StationTime
 from scenarios.station_variables import StationVariable
-
-Handler = Callable[[Mapping[str, Any], datetime], Payload]
 
 LOG_STEPS = ((1, "Uploading"), (30, "Uploaded"))
 """Seconds after the request, and what is told then."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,19 +10,17 @@ from optimizer.domain.charger import ConnectorStatus
 from optimizer.domain.ids import TokenId
 from scenarios.outbox import Payload
 from scenarios.profiles import ChargingProfile, ProfileFilter, RateUnit
+from scenarios.station_any_version import AnyVersion
 from scenarios.station_core import StationCore
 from scenarios.station_dialect import (
     PURPOSES,
-    BootAnswer,
     CallRefused,
     Message,
     Sampled,
     StartAnswer,
-    StationTime,
     composite_periods,
     profile_of,
 )
-from scenarios.station_orders import StationOrders
 from scenarios.station_services import services_of_16
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
@@ -46,22 +44,16 @@ STOP_REASONS = frozenset(
 )
 
 
-class V16:
+class V16(AnyVersion):
     """What a 1.6 station says and hears."""
 
     def __init__(self, core: StationCore) -> None:
-        self._core = core
-        self._orders = StationOrders(core)
-        self._settings = core.settings
-        self._time = StationTime(core.settings)
+        super().__init__(core)
         self._variables = {variable.key: variable for variable in station_variables(core) if variable.key}
-        self._handlers: dict[str, Callable[[Mapping[str, Any], datetime], Payload]] = {
-            "CancelReservation": self._cancel_reservation,
+        self._handlers |= {
             "ChangeAvailability": self._change_availability,
             "ChangeConfiguration": self._change_configuration,
-            "ClearCache": lambda _payload, _now: {"status": "Accepted"},
             "ClearChargingProfile": self._clear_charging_profile,
-            "DataTransfer": lambda _payload, _now: {"status": "UnknownVendorId"},
             "GetCompositeSchedule": self._get_composite_schedule,
             "GetConfiguration": self._get_configuration,
             "RemoteStartTransaction": self._remote_start,
@@ -86,10 +78,6 @@ class V16:
             "chargePointSerialNumber": settings.station.id[:25],
         }
         return "BootNotification", lambda: payload
-
-    def heartbeat(self) -> Message:
-        """Heartbeat."""
-        return "Heartbeat", dict
 
     def status(self, state: EvseState, status: ConnectorStatus, at: datetime) -> Message:
         """StatusNotification."""
@@ -157,10 +145,6 @@ class V16:
 
     # ------------------------------------------------------------------ hears answers
 
-    def read_boot(self, payload: Payload) -> BootAnswer:
-        """Answer to BootNotification."""
-        return BootAnswer(payload.get("status") == "Accepted", int(str(payload.get("interval", 0))))
-
     def read_authorize(self, payload: Payload) -> bool:
         """Answer to Authorize."""
         return _token_accepted(payload)
@@ -170,13 +154,6 @@ class V16:
         return StartAnswer(str(payload["transactionId"]), _token_accepted(payload))
 
     # ------------------------------------------------------------------ hears calls
-
-    def answer(self, action: str, payload: Payload, now: datetime) -> Payload:
-        """Answer a call."""
-        handler = self._handlers.get(action)
-        if handler is None:
-            raise CallRefused("NotImplemented", f"{action} is not implemented")
-        return handler(payload, now)
 
     def _profile(self, written: Mapping[str, Any]) -> ChargingProfile:
         return profile_of(written, written["chargingSchedule"], int(written["chargingProfileId"]), self._time)
@@ -249,9 +226,6 @@ class V16:
             raise CallRefused("PropertyConstraintViolation", "expiryDate is no time")
         reservation = HeldReservation(payload["reservationId"], TokenId(payload["idTag"]), expires_at)
         return {"status": self._orders.reserve(payload["connectorId"], reservation)}
-
-    def _cancel_reservation(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
-        return {"status": "Accepted" if self._orders.cancel_reservation(payload["reservationId"]) else "Rejected"}
 
     def _change_availability(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         operative = payload["type"] == "Operative"

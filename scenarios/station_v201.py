@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,20 +11,18 @@ from optimizer.domain.ids import TokenId
 from optimizer.domain.site import CurrentType
 from scenarios.outbox import Payload
 from scenarios.profiles import ChargingProfile, ProfileFilter, RateUnit
+from scenarios.station_any_version import AnyVersion
 from scenarios.station_core import StationCore
 from scenarios.station_dialect import (
     PURPOSES,
-    BootAnswer,
     CallRefused,
     Message,
     ProfileRefused,
     Sampled,
     StartAnswer,
-    StationTime,
     composite_periods,
     profile_of,
 )
-from scenarios.station_orders import StationOrders
 from scenarios.station_services import services_of_2x
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import EvseReading, EvseState, HeldReservation, Transaction
@@ -66,25 +64,19 @@ ENDED_BY = {
 """What triggered the end of a transaction, and the reason told."""
 
 
-class V201:
+class V201(AnyVersion):
     """What a 2.0.1 station says and hears."""
 
     def __init__(self, core: StationCore) -> None:
-        self._core = core
-        self._orders = StationOrders(core)
-        self._settings = core.settings
-        self._time = StationTime(core.settings)
+        super().__init__(core)
         self._variables = {
             (variable.component, variable.variable): variable
             for variable in station_variables(core)
             if variable.component
         }
-        self._handlers: dict[str, Callable[[Mapping[str, Any], datetime], Payload]] = {
-            "CancelReservation": self._cancel_reservation,
+        self._handlers |= {
             "ChangeAvailability": self._change_availability,
-            "ClearCache": lambda _payload, _now: {"status": "Accepted"},
             "ClearChargingProfile": self._clear_charging_profile,
-            "DataTransfer": lambda _payload, _now: {"status": "UnknownVendorId"},
             "GetCompositeSchedule": self._get_composite_schedule,
             "GetTransactionStatus": self._get_transaction_status,
             "GetVariables": self._get_variables,
@@ -114,10 +106,6 @@ class V201:
             "reason": reason,
         }
         return "BootNotification", lambda: payload
-
-    def heartbeat(self) -> Message:
-        """Heartbeat."""
-        return "Heartbeat", dict
 
     def status(self, state: EvseState, status: ConnectorStatus, at: datetime) -> Message:
         """StatusNotification."""
@@ -221,10 +209,6 @@ class V201:
 
     # ------------------------------------------------------------------ hears answers
 
-    def read_boot(self, payload: Payload) -> BootAnswer:
-        """Answer to BootNotification."""
-        return BootAnswer(payload.get("status") == "Accepted", int(str(payload.get("interval", 0))))
-
     def read_authorize(self, payload: Payload) -> bool:
         """Answer to Authorize."""
         return _section(payload, "idTokenInfo").get("status") == "Accepted"
@@ -234,13 +218,6 @@ class V201:
         return StartAnswer(None, _section(payload, "idTokenInfo").get("status", "Accepted") == "Accepted")
 
     # ------------------------------------------------------------------ hears calls
-
-    def answer(self, action: str, payload: Payload, now: datetime) -> Payload:
-        """Answer a call."""
-        handler = self._handlers.get(action)
-        if handler is None:
-            raise CallRefused("NotImplemented", f"{action} is not implemented")
-        return handler(payload, now)
 
     def _profile(self, written: Mapping[str, Any]) -> ChargingProfile:
         return profile_of(written, written["chargingSchedule"][0], int(written["id"]), self._time)
@@ -343,9 +320,6 @@ class V201:
             raise CallRefused("PropertyConstraintViolation", "expiryDateTime is no time")
         reservation = HeldReservation(payload["id"], TokenId(payload["idToken"]["idToken"]), expires_at)
         return {"status": self._orders.reserve(payload.get("evseId", 0), reservation)}
-
-    def _cancel_reservation(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
-        return {"status": "Accepted" if self._orders.cancel_reservation(payload["reservationId"]) else "Rejected"}
 
     def _change_availability(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         operative = payload["operationalStatus"] == "Operative"
