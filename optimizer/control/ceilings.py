@@ -16,6 +16,7 @@ from cmath import rect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import floor, pi, sqrt
+from types import MappingProxyType
 
 from optimizer.domain.ids import CircuitId, EvseId
 from optimizer.domain.site import ALL_PHASES, Evse, LimitSource, Phase, Site, Wiring
@@ -103,13 +104,13 @@ class PowerCeiling:
         """What one ampere at the plug adds [kW/A]."""
         return complex(feeder.kw_per_a)
 
-    def excess(self, total: complex) -> float:
-        """How far ``total`` is above the limit [kW]."""
-        return total.real - self.limit_kw
+    def excess(self, total: complex, reserve: float) -> float:
+        """How far ``total`` is above the limit less the ``reserve`` [kW]."""
+        return total.real - self.limit_kw + reserve
 
-    def room_a(self, others: complex, share: complex, kept_free_kw: float) -> float:
+    def room_a(self, others: complex, share: complex, reserve: float, kept_free_kw: float) -> float:
         """Greatest current of one more load [A]; negative where the others alone are too much."""
-        return (self.limit_kw - kept_free_kw * self.shared - others.real) / share.real
+        return (self.limit_kw - reserve - kept_free_kw * self.shared - others.real) / share.real
 
     def __str__(self) -> str:
         return f"{self.limit_kw:g} kW of {self.source} at circuit {self.circuit_id}"
@@ -143,14 +144,14 @@ class CurrentCeiling:
         """What one ampere at the plug adds, as a phasor [A/A]."""
         return feeder.direction(self.phase)
 
-    def excess(self, total: complex) -> float:
-        """How far ``total`` is above the limit [A]."""
-        return abs(total) - self.limit_a
+    def excess(self, total: complex, reserve: float) -> float:
+        """How far ``total`` is above the limit less the ``reserve`` [A]."""
+        return abs(total) - self.limit_a + reserve
 
-    def room_a(self, others: complex, share: complex, kept_free_kw: float) -> float:
+    def room_a(self, others: complex, share: complex, reserve: float, kept_free_kw: float) -> float:
         """Greatest current of one more load [A]; negative where the others alone are too much."""
         kept_free_a = kept_free_kw * 1000.0 / (3.0 * self.phase_voltage_v) if self.shared else 0.0
-        limit_a = self.limit_a - kept_free_a
+        limit_a = self.limit_a - reserve - kept_free_a
         if limit_a < abs(others):
             return -1.0
         # |others + share * x| = limit, and |share| = 1.
@@ -221,6 +222,8 @@ class LoadTally:
         ceilings: The limits to keep.
         feeders: How each EVSE loads them.
         levels_a: Current counted at each plug [A].
+        starting_a: Current at which vehicles could start at plugs that are idle now [A].
+        starts: How many of them room is kept for under every ceiling: those that would weigh most.
     """
 
     def __init__(
@@ -229,14 +232,25 @@ class LoadTally:
         ceilings: Iterable[Ceiling],
         feeders: Mapping[EvseId, Feeder],
         levels_a: Mapping[EvseId, float],
+        starting_a: Mapping[EvseId, float] = MappingProxyType({}),
+        starts: int = 0,
     ) -> None:
         self.ceilings = tuple(ceilings)
         self.feeders = feeders
         self.levels_a: dict[EvseId, float] = dict.fromkeys(feeders, 0.0)
         self._totals = [ceiling.base for ceiling in self.ceilings]
         self._shares = {evse_id: self._shares_of(site, feeder) for evse_id, feeder in feeders.items()}
+        self._reserves = self._reserves_for(starting_a, starts)
         for evse_id, level_a in levels_a.items():
             self.set_level(evse_id, level_a)
+
+    def _reserves_for(self, starting_a: Mapping[EvseId, float], starts: int) -> list[float]:
+        """What is kept free under each ceiling, as if the greatest starts came in phase with the rest [kW or A]."""
+        weights: list[list[float]] = [[] for _ in self.ceilings]
+        for evse_id, level_a in starting_a.items():
+            for index, share in self._shares[evse_id]:
+                weights[index].append(abs(share) * level_a)
+        return [sum(sorted(weight, reverse=True)[:starts]) for weight in weights]
 
     def _shares_of(self, site: Site, feeder: Feeder) -> tuple[tuple[int, complex], ...]:
         above = {circuit.id for circuit in site.circuits_above(feeder.evse.circuit_id)}
@@ -269,13 +283,13 @@ class LoadTally:
         room_a = self.feeders[evse_id].evse.max_current_a
         for index, share in shares:
             others = self._totals[index] - share * level_a
-            room_a = min(room_a, self.ceilings[index].room_a(others, share, kept_free_kw))
+            room_a = min(room_a, self.ceilings[index].room_a(others, share, self._reserves[index], kept_free_kw))
         return max(0.0, room_a)
 
     def exceeded(self) -> list[Ceiling]:
         """The ceilings that the counted levels exceed."""
-        pairs = zip(self.ceilings, self._totals, strict=True)
-        return [ceiling for ceiling, total in pairs if ceiling.excess(total) > AMPERE_SLACK]
+        rows = zip(self.ceilings, self._totals, self._reserves, strict=True)
+        return [ceiling for ceiling, total, reserve in rows if ceiling.excess(total, reserve) > AMPERE_SLACK]
 
     def total_of(self, ceiling: Ceiling) -> float:
         """Counted load under ``ceiling`` [kW or A, as its limit]."""

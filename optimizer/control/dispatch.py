@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from optimizer.control.bounds import effective_state, is_for, may_be_sent_again
 from optimizer.control.ceilings import Feeder
-from optimizer.control.guard import effective_state, is_for, may_be_sent_again
 from optimizer.control.profile import SAME_KW, falling, says_the_same, shortened
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from optimizer.control.guard import BoundKind, counted_bounds
+from optimizer.control.bounds import BoundKind
+from optimizer.control.guard import all_bounds
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.ids import EvseId
@@ -17,7 +18,7 @@ def fixed_load_kw(view: GuardView, settings: ControlSettings) -> dict[EvseId, fl
     the guard keeps room, but no plan need count them as load.
     """
     fixed = {}
-    for evse_id, bound in counted_bounds(view, settings).items():
+    for evse_id, bound in all_bounds(view, settings).items():
         session = view.sessions.get(evse_id)
         waits_for_start = session is not None and session.transaction_id is None and bound.kind not in _OUT_OF_HAND
         if bound.steerable or waits_for_start or bound.kind is BoundKind.IDLE:

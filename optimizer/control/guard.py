@@ -1,93 +1,26 @@
-"""What is safe, whatever the plan says: what each EVSE may draw at most, and which limits may be sent now.
+"""What may be sent now, whatever the plan says: cuts at once, increases only where there is room.
 
-What an EVSE counts at, from left to right in time (``=`` limit in force, ``#`` what counts, ``v`` seen in the meter):
+Two sums are made of what every EVSE counts at. Expected: reductions that are under way count as done for a short while;
+cuts are decided by this one, so that nobody is cut twice. Pessimistic: every EVSE at all that it may draw; an increase
+needs room in this one.
 
-    reduction sent, not yet seen          reduction seen             increase sent
-    7 kW ====|#######                     7 kW ====|####|            7 kW      |#######
-    3 kW     |======                      3 kW     |====v####        3 kW =====|
-             sent                                  sent                        sent
-
-    rejected, or no answer                offline                    draws above its limit again and again
-    7 kW ====x#######                     7 kW =====|  |#####        max       |########
-    3 kW     |                            3 kW      |==|             3 kW =====|=======
-             sent                         its last profile goes on, never     counts at what its hardware permits
-                                          below the safe default
-
-    no vehicle: counts at its safe default, the limit under which one could start
-
-Two sums follow. Pessimistic: every EVSE at what it may draw; increases need room in this one. Expected: reductions
-that are under way count as done for a short while; cuts are decided by this one, so that nobody is cut twice.
+    limit  ------------------------------------------      pessimistic   A ######  B ####  C ##     no room for C
+                                                           expected      A ###     B ####  C ##     no need to cut
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from datetime import timedelta
 
+from optimizer.control.bounds import Bound, BoundKind, bound_of, effective_state, fallback_limit_kw, is_for
 from optimizer.control.ceilings import Ceiling, Feeder, LoadTally
-from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, limit_at_kw, says_the_same
+from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, says_the_same
 from optimizer.control.settings import ControlSettings
-from optimizer.control.view import GuardView, base_load, ceilings_in_force, fresh_sample, metered_import_exceeds
-from optimizer.domain.charger import Connector, ConnectorStatus, LimitCommand, LimitPeriod, LimitState, Setpoint
+from optimizer.control.view import GuardView, base_load, ceilings_in_force, metered_import_exceeds
+from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.ids import EvseId
-from optimizer.domain.session import Session
-from optimizer.domain.site import Evse
-
-STANDBY_KW = 0.5
-"""Power below which an EVSE is not charging: electronics, ventilation, a meter's offset [kW]."""
-
-NOTHING_FLOWS = frozenset(
-    {
-        ConnectorStatus.AVAILABLE,
-        ConnectorStatus.PREPARING,
-        ConnectorStatus.SUSPENDED_BY_EVSE,
-        ConnectorStatus.SUSPENDED_BY_VEHICLE,
-        ConnectorStatus.FINISHING,
-    }
-)
-"""States in which no energy flows, as far as a status can tell."""
-
-FAR_AHEAD = timedelta(days=30)
-"""Longer than any profile lasts."""
-
-
-class BoundKind(StrEnum):
-    """Why an EVSE counts at what it counts."""
-
-    IDLE = "idle"
-    """No vehicle: it could start at its safe default."""
-    SAFE_DEFAULT = "safe_default"
-    """A vehicle, but no limit of its own yet."""
-    LIMIT = "limit"
-    """Its limit, accepted and seen."""
-    UNDER_WAY = "under_way"
-    """A limit was sent and is not yet seen in the meter."""
-    NOT_TAKEN = "not_taken"
-    """A limit was rejected, or not answered."""
-    OFFLINE = "offline"
-    """No contact: what its last profile lets it draw."""
-    IGNORING = "ignoring"
-    """It draws more than it may: its physical maximum."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What one EVSE may draw at most, as power at the permitted current on all of its current paths."""
-
-    may_kw: float
-    """Whatever happens, until the guard has looked ahead [kW]."""
-    expected_kw: float
-    """When reductions that are under way arrive [kW]."""
-    lasting_kw: float
-    """Whatever happens, at any time without a new limit [kW]."""
-    told_kw: float
-    """The limit that it was last told and that holds now [kW]; more than this is an increase."""
-    steerable: bool
-    """Whether a new limit may be expected to be obeyed."""
-    kind: BoundKind
-    """Why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,194 +42,34 @@ class GuardDecision:
         return self.reductions + self.increases
 
 
-# --- what one EVSE counts at --------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Count:
+    """What every EVSE counts at, and the limits that the sums must keep."""
 
+    view: GuardView
+    settings: ControlSettings
+    bounds: Mapping[EvseId, Bound]
+    feeders: Mapping[EvseId, Feeder]
+    ceilings: tuple[Ceiling, ...]
+    starting_a: Mapping[EvseId, float]
 
-def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, overloaded: bool = False) -> Bound:
-    """What one EVSE may draw at most; see the drawings above.
+    def tally(self, levels_kw: Mapping[EvseId, float]) -> LoadTally:
+        """The sums at the given limits [kW]; idle EVSEs count by the room that is kept for them."""
+        levels_a = {
+            evse_id: 0.0 if evse_id in self.starting_a else self.amps(evse_id, level_kw)
+            for evse_id, level_kw in levels_kw.items()
+        }
+        starts = self.settings.concurrent_starts or 0
+        return LoadTally(self.view.site, self.ceilings, self.feeders, levels_a, self.starting_a, starts)
 
-    Args:
-        view: What is known.
-        evse_id: Which EVSE.
-        settings: Times and tolerances.
-        overloaded: Whether the site meter shows a limit exceeded; reductions then have less time to be seen.
-    """
-    evse, connector = view.site.evses[evse_id], view.connectors[evse_id]
-    session = view.sessions.get(evse_id)
-    sample = fresh_sample(connector, view.at, settings)
-    feeder = view.feeder(evse_id)
-    drawn_kw = feeder.limit_for_kw(sample.power_kw) if sample and sample.power_kw else 0.0
-    fallback_kw = fallback_limit_kw(connector, evse, view.safe_kw[evse_id])
-    if view.overdraws.get(evse_id, 0) >= settings.ignoring_samples:
-        return _constant(evse.max_power_kw, BoundKind.IGNORING)
-    if session is None and connector.online:
-        if drawn_kw > STANDBY_KW:
-            return _constant(evse.max_power_kw, BoundKind.IGNORING)
-        left_kw = _unreleased_kw(connector.setpoint)
-        return _constant(max(fallback_kw, left_kw), BoundKind.IDLE)
-    setpoint = connector.setpoint
-    if setpoint is None:
-        kind = BoundKind.SAFE_DEFAULT if connector.online else BoundKind.OFFLINE
-        bound = _constant(max(fallback_kw, drawn_kw), kind)
-    else:
-        alone = connector.online and session is not None and is_for(setpoint, session)
-        least_kw = max(drawn_kw, 0.0 if alone else fallback_kw)
-        bound = _bound_by_setpoint(setpoint, connector, feeder, least_kw, view.at, settings, overloaded=overloaded)
-    return replace(bound, steerable=is_steerable(connector, session, view.at, settings))
+    def amps(self, evse_id: EvseId, limit_kw: float) -> float:
+        """The current at the plug that a limit permits [A]."""
+        evse = self.feeders[evse_id].evse
+        return min(evse.current_a(limit_kw), evse.max_current_a)
 
-
-def _constant(limit_kw: float, kind: BoundKind) -> Bound:
-    return Bound(limit_kw, limit_kw, limit_kw, limit_kw, steerable=False, kind=kind)
-
-
-def _bound_by_setpoint(
-    setpoint: Setpoint,
-    connector: Connector,
-    feeder: Feeder,
-    least_kw: float,
-    at: datetime,
-    settings: ControlSettings,
-    *,
-    overloaded: bool,
-) -> Bound:
-    state = effective_state(setpoint, at, settings)
-    seen_at = seen_within_at(setpoint, connector, feeder, at, settings)
-    until = at + timedelta(seconds=settings.lookahead_s)
-    new_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), until)
-    ever_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), at + FAR_AHEAD)
-    before_kw = 0.0 if state is LimitState.VERIFIED else setpoint.bound_before_kw
-    if state is LimitState.REJECTED:
-        new_kw = ever_kw = 0.0
-    may_kw = max(new_kw, before_kw, least_kw)
-    patience_s = settings.reaction_s if overloaded else settings.verification_timeout_s
-    under_way = (
-        connector.online
-        and state in (LimitState.SENT, LimitState.ACCEPTED)
-        and at - setpoint.sent_at <= timedelta(seconds=patience_s)
-    )
-    expected_kw = min(may_kw, new_kw) if under_way else may_kw
-    kind = _kind_of(state, online=connector.online)
-    told_kw = min(may_kw, limit_at_kw(setpoint.periods, at))
-    return Bound(may_kw, expected_kw, max(may_kw, ever_kw), told_kw, steerable=False, kind=kind)
-
-
-def _kind_of(state: LimitState, *, online: bool) -> BoundKind:
-    if not online:
-        return BoundKind.OFFLINE
-    if state is LimitState.VERIFIED:
-        return BoundKind.LIMIT
-    return BoundKind.UNDER_WAY if state in (LimitState.SENT, LimitState.ACCEPTED) else BoundKind.NOT_TAKEN
-
-
-def _unreleased_kw(setpoint: Setpoint | None) -> float:
-    """What a profile left over from an earlier vehicle would permit the next one [kW]."""
-    if setpoint is None:
-        return 0.0
-    if setpoint.state in (LimitState.ACCEPTED, LimitState.VERIFIED):
-        return setpoint.periods[-1].limit_kw if len(setpoint.periods) == 1 else _greatest_kw(setpoint.periods)
-    return max(setpoint.bound_before_kw, _greatest_kw(setpoint.periods))
-
-
-def _greatest_kw(periods: Sequence[LimitPeriod]) -> float:
-    return max(period.limit_kw for period in periods)
-
-
-def fallback_limit_kw(connector: Connector, evse: Evse, safe_kw: float) -> float:
-    """What holds at an EVSE that has no limit of its own [kW].
-
-    The default profile known to be installed; the physical maximum where there is none. A station that has never been
-    in contact counts at the safe default that its commissioning installs.
-    """
-    if connector.safe_default_kw is not None:
-        return connector.safe_default_kw
-    never_seen = (
-        not connector.online
-        and connector.status is ConnectorStatus.UNKNOWN
-        and connector.setpoint is None
-        and connector.last_sample is None
-    )
-    return safe_kw if never_seen else evse.max_power_kw
-
-
-def effective_state(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> LimitState:
-    """The setpoint's state; one that was sent long ago, or by a service that died, counts as unanswered."""
-    waiting = at - setpoint.sent_at
-    if setpoint.state is LimitState.SENT and waiting > timedelta(seconds=settings.answer_timeout_s):
-        return LimitState.UNANSWERED
-    return setpoint.state
-
-
-def seen_within_at(
-    setpoint: Setpoint, connector: Connector, feeder: Feeder, at: datetime, settings: ControlSettings
-) -> datetime:
-    """Until when the profile is known to have been kept: what it permitted before that no longer counts.
-
-    7 kW ====|                 the profile itself steps down at t; without a newer sample the old piece counts
-    3 kW     |=====
-         v   t                 v: last sample within the limit of its time
-    """
-    known = setpoint.verified_at or setpoint.sent_at
-    sample = connector.last_sample
-    if sample is not None and sample.power_kw is not None and known < sample.at <= at:
-        settled = sample.at - timedelta(seconds=settings.settle_s)
-        allowed_kw = feeder.permitted_kw(greatest_between_kw(setpoint.periods, settled, sample.at))
-        if sample.power_kw <= allowed_kw + settings.verification_tolerance_kw:
-            known = max(known, settled)
-    return known
-
-
-def is_for(setpoint: Setpoint, session: Session) -> bool:
-    """Whether a limit was sent for what runs now, not for an earlier vehicle or transaction."""
-    return setpoint.sent_at >= (session.transaction_begun_at or session.plugged_in_at)
-
-
-def is_steerable(connector: Connector, session: Session | None, at: datetime, settings: ControlSettings) -> bool:
-    """Whether a limit sent now may be expected to be obeyed."""
-    if not connector.online or session is None or session.transaction_id is None:
-        return False
-    setpoint = connector.setpoint
-    if setpoint is None or not is_for(setpoint, session):
-        return True
-    return may_be_sent_again(setpoint, at, settings)
-
-
-def may_be_sent_again(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> bool:
-    """Whether it is time to try again where a limit was not taken; a refusal is not argued with.
-
-    One that has no answer because the service died, or the station connected anew, is tried again at once.
-    """
-    since = at - (setpoint.answered_at or setpoint.sent_at)
-    match effective_state(setpoint, at, settings):
-        case LimitState.REJECTED:
-            return since >= timedelta(seconds=settings.rejected_retry_s)
-        case LimitState.UNANSWERED:
-            return setpoint.answered_at is None or since >= timedelta(seconds=settings.unanswered_retry_s)
-        case _:
-            return True
-
-
-def verified(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> Setpoint | None:
-    """The setpoint of an EVSE with the proof that it is kept; ``None`` where there is no new proof.
-
-    The proof is a meter sample newer than the answer and within the limit. A station that meters nothing while nothing
-    flows gives it by its status, once it has had time to react.
-    """
-    connector = view.connectors[evse_id]
-    setpoint, sample = connector.setpoint, connector.last_sample
-    if setpoint is None or setpoint.state is not LimitState.ACCEPTED or setpoint.answered_at is None:
-        return None
-    settled = setpoint.answered_at + timedelta(seconds=settings.settle_s)
-    if sample is not None and sample.power_kw is not None and sample.at >= settled:
-        allowed_kw = view.feeder(evse_id).permitted_kw(setpoint.limit_at_kw(sample.at))
-        within = sample.power_kw <= allowed_kw + settings.verification_tolerance_kw
-        return replace(setpoint, state=LimitState.VERIFIED, verified_at=sample.at) if within else None
-    reacted = setpoint.answered_at + timedelta(seconds=settings.reaction_s)
-    if connector.online and connector.status in NOTHING_FLOWS and view.at >= reacted:
-        return replace(setpoint, state=LimitState.VERIFIED, verified_at=view.at)
-    return None
-
-
-# --- what may be sent ---------------------------------------------------------------------------------------------
+    def soon_kw(self, periods: Sequence[LimitPeriod]) -> float:
+        """The greatest limit until the guard has looked ahead [kW]."""
+        return greatest_between_kw(periods, self.view.at, self.view.at + timedelta(seconds=self.settings.lookahead_s))
 
 
 def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSettings) -> GuardDecision:
@@ -307,76 +80,67 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
         wishes: The limits that the plan asks for; none for an EVSE that is to stay as it is.
         settings: Times and margins.
     """
-    bounds = counted_bounds(view, settings)
-    feeders = {evse_id: view.feeder(evse_id) for evse_id in view.site.evses}
-    drawn_kw = sum(
-        _amps(feeders[evse_id], bound.may_kw) * feeders[evse_id].kw_per_a for evse_id, bound in bounds.items()
-    )
-    ceilings = ceilings_in_force(view, base_load(view, drawn_kw, settings), settings)
-    wished = {command.evse_id: command for command in wishes}
-    near = timedelta(seconds=settings.lookahead_s)
-    wished_a = {
-        evse_id: _amps(feeders[evse_id], greatest_between_kw(command.periods, view.at, view.at + near))
-        for evse_id, command in wished.items()
-        if bounds[evse_id].steerable
-    }
-    releases = tuple(command for evse_id, command in wished.items() if evse_id not in view.sessions)
-    expected = LoadTally(
-        view.site,
-        ceilings,
-        feeders,
-        {
-            evse_id: min(_amps(feeders[evse_id], bound.expected_kw), wished_a.get(evse_id, float("inf")))
-            for evse_id, bound in bounds.items()
-        },
-    )
+    count = _count(view, settings)
+    bounds = count.bounds
     order = priority_order(view, [evse_id for evse_id, bound in bounds.items() if bound.steerable])
+    wished = {command.evse_id: command for command in wishes}
+    wished_kw = {evse_id: count.soon_kw(wished[evse_id].periods) for evse_id in order if evse_id in wished}
+    expected = count.tally(
+        {
+            evse_id: min(bound.expected_kw, wished_kw.get(evse_id, bound.expected_kw))
+            for evse_id, bound in bounds.items()
+        }
+    )
     exceeded = tuple(expected.exceeded())
-    levels_before_a = dict(expected.levels_a)
+    before_a = dict(expected.levels_a)
     cut(expected, [evse_id for evse_id in reversed(order) if not is_overdue(bounds[evse_id], settings)])
     cuts_a = {
-        evse_id: expected.levels_a[evse_id]
-        for evse_id in order
-        if expected.levels_a[evse_id] < levels_before_a[evse_id] - 1e-9
+        evse_id: expected.levels_a[evse_id] for evse_id in order if expected.levels_a[evse_id] < before_a[evse_id]
     }
-    pessimistic = LoadTally(
-        view.site,
-        ceilings,
-        feeders,
-        {evse_id: _amps(feeders[evse_id], bound.may_kw) for evse_id, bound in bounds.items()},
+    granted_a = grant(
+        count.tally({evse_id: bound.may_kw for evse_id, bound in bounds.items()}),
+        order,
+        {evse_id: count.amps(evse_id, wish_kw) for evse_id, wish_kw in wished_kw.items()},
+        {evse_id: count.amps(evse_id, bounds[evse_id].told_kw) for evse_id in order},
+        cuts_a,
+        _kept_free_kw(view, settings),
     )
-    told_a = {evse_id: _amps(feeders[evse_id], bounds[evse_id].told_kw) for evse_id in order}
-    ripples = view.site.greatest_building_kw > 0.0 or bool(view.site.pv_arrays)
-    kept_free_kw = settings.restore_margin_kw if ripples else 0.0
-    granted_a = grant(pessimistic, order, wished_a, told_a, cuts_a, kept_free_kw)
-    reductions, increases = _commands(view, bounds, wished, granted_a, exceeded, settings)
+    reductions, increases = _commands(count, wished, granted_a, exceeded)
+    releases = tuple(command for command in wishes if command.evse_id not in view.sessions)
     return GuardDecision((*releases, *reductions), increases, bounds, exceeded)
+
+
+def _count(view: GuardView, settings: ControlSettings) -> _Count:
+    bounds = all_bounds(view, settings)
+    feeders = {evse_id: view.feeder(evse_id) for evse_id in view.site.evses}
+    starting_a = {
+        evse_id: feeders[evse_id].evse.current_a(bound.may_kw)
+        for evse_id, bound in bounds.items()
+        if bound.kind is BoundKind.IDLE and settings.concurrent_starts is not None
+    }
+    # Idle EVSEs draw nothing: what the site meter shows beyond all others is a load that nobody has told of.
+    counted_kw = sum(
+        feeders[evse_id].permitted_kw(bound.may_kw) for evse_id, bound in bounds.items() if evse_id not in starting_a
+    )
+    ceilings = ceilings_in_force(view, base_load(view, counted_kw, settings), settings)
+    return _Count(view, settings, bounds, feeders, ceilings, starting_a)
+
+
+def all_bounds(view: GuardView, settings: ControlSettings) -> dict[EvseId, Bound]:
+    """What every EVSE may draw at most."""
+    overloaded = metered_import_exceeds(view, settings)
+    return {evse_id: bound_of(view, evse_id, settings, overloaded=overloaded) for evse_id in view.site.evses}
+
+
+def _kept_free_kw(view: GuardView, settings: ControlSettings) -> float:
+    """Room that increases leave under the limits that building and PV share, which ripple [kW]."""
+    ripples = view.site.greatest_building_kw > 0.0 or bool(view.site.pv_arrays)
+    return settings.restore_margin_kw if ripples else 0.0
 
 
 def is_overdue(bound: Bound, settings: ControlSettings) -> bool:
     """Whether a reduction should have been seen by now: to tell that EVSE less again would free nothing."""
     return bound.kind is BoundKind.UNDER_WAY and bound.expected_kw > bound.told_kw + settings.verification_tolerance_kw
-
-
-def _amps(feeder: Feeder, limit_kw: float) -> float:
-    return min(feeder.evse.current_a(limit_kw), feeder.evse.max_current_a)
-
-
-def counted_bounds(view: GuardView, settings: ControlSettings) -> dict[EvseId, Bound]:
-    """What every EVSE counts at; of the idle ones of one circuit and phase only as many as may start at once."""
-    overloaded = metered_import_exceeds(view, settings)
-    bounds = {evse_id: bound_of(view, evse_id, settings, overloaded=overloaded) for evse_id in view.site.evses}
-    if settings.concurrent_starts is None:
-        return bounds
-    counted: dict[tuple[object, ...], int] = {}
-    idle = [evse_id for evse_id, bound in bounds.items() if bound.kind is BoundKind.IDLE]
-    for evse_id in sorted(idle, key=lambda evse_id: (-bounds[evse_id].may_kw, evse_id)):
-        evse = view.site.evses[evse_id]
-        place = (evse.circuit_id, evse.phases)
-        counted[place] = counted.get(place, 0) + 1
-        if counted[place] > settings.concurrent_starts:
-            bounds[evse_id] = replace(bounds[evse_id], may_kw=0.0, expected_kw=0.0)
-    return bounds
 
 
 def priority_order(view: GuardView, evse_ids: Iterable[EvseId]) -> list[EvseId]:
@@ -439,26 +203,24 @@ def grant(
 
 
 def _commands(
-    view: GuardView,
-    bounds: Mapping[EvseId, Bound],
+    count: _Count,
     wished: Mapping[EvseId, LimitCommand],
     granted_a: Mapping[EvseId, float],
     exceeded: Sequence[Ceiling],
-    settings: ControlSettings,
 ) -> tuple[tuple[LimitCommand, ...], tuple[LimitCommand, ...]]:
     """Commands for the granted levels, split into those that add no load and those that do."""
+    view, settings = count.view, count.settings
     reductions, increases = [], []
     for evse_id, level_a in granted_a.items():
-        evse = view.site.evses[evse_id]
         command = wished.get(evse_id) or _as_in_force(view, evse_id)
-        limit_kw = evse.power_kw(level_a)
-        if limit_kw < greatest_between_kw(command.periods, view.at, view.at + timedelta(seconds=settings.lookahead_s)):
+        limit_kw = view.site.evses[evse_id].power_kw(level_a)
+        if limit_kw < count.soon_kw(command.periods):
             reason = f"held at {limit_kw:.1f} kW by {exceeded[0]}" if exceeded else command.reason
             periods = clipped(_with_tail(view, command, settings), limit_kw)
             command = replace(command, periods=periods, reason=reason)
             if evse_id in wished and _changes_nothing(view, command, settings):
                 continue
-        if limit_kw <= bounds[evse_id].told_kw + SAME_KW:
+        if limit_kw <= count.bounds[evse_id].told_kw + SAME_KW:
             reductions.append(command)
         else:
             increases.append(command)

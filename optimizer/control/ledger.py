@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from optimizer.control.guard import STANDBY_KW
+from optimizer.control.bounds import STANDBY_KW
 from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
 from optimizer.control.settings import ControlSettings

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from optimizer.control.bounds import bound_of, fallback_limit_kw, verified
 from optimizer.control.dispatch import dispatch
-from optimizer.control.guard import GuardDecision, bound_of, decide, fallback_limit_kw, verified
+from optimizer.control.guard import GuardDecision, decide
 from optimizer.control.observe import observe_guard
 from optimizer.control.pauses import zero_stretches
 from optimizer.control.safe_defaults import safe_defaults_kw

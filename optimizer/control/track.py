@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from optimizer.control.guard import Bound, BoundKind, bound_of
+from optimizer.control.bounds import Bound, BoundKind, bound_of
 from optimizer.control.samples import NO_DRAW_KW
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample

@@ -95,6 +95,27 @@ def test_the_fit_is_exactly_at_the_limit_for_loads_at_an_angle() -> None:
     assert [str(ceiling) for ceiling in tally.exceeded()] == ["30 A of fuse on L1 at circuit main"]
 
 
+def test_room_is_kept_under_each_ceiling_for_the_starts_that_would_weigh_most_there() -> None:
+    evses = [
+        evse_at("a", phases=(L1,)),
+        evse_at("b", phases=(L1,)),
+        evse_at("c", phases=(L2,)),
+        evse_at("d"),
+    ]
+    site = site_with(evses, import_limit_kw=10.0, circuits=[Circuit(ROOT, None, limit_a=20.0)])
+    feeders = {evse_id: Feeder(evse) for evse_id, evse in site.evses.items()}
+    starting_a = {EvseId("b"): 6.0, EvseId("c"): 8.0, EvseId("d"): 6.0}
+
+    def room_a(wanted: str, starts: int) -> float:
+        tally = LoadTally(site, standing_ceilings(site, NO_LOAD), feeders, {}, starting_a, starts)
+        return tally.greatest_fit_a(EvseId(wanted))
+
+    assert room_a("a", 0) == pytest.approx(20.0)
+    assert room_a("a", 1) == pytest.approx(14.0)  # on L1 either b or d may start
+    assert room_a("a", 2) == pytest.approx(8.0)
+    assert room_a("d", 1) == pytest.approx((10.0 - 4.14) / 0.69)  # in kW the start of d itself weighs most
+
+
 def test_pv_beyond_the_building_makes_room_for_more_than_the_connection() -> None:
     site = site_with([evse_at("a", max_current_a=80.0)], import_limit_kw=10.0)
     tally = tally_of(site, {}, BaseLoad(-20.0, 0.0, (0.0, 0.0, 0.0)))

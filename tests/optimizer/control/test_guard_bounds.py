@@ -8,7 +8,7 @@ import pytest
 from bench import evse_at, site_with
 from views import NOW, sample_of, seconds, session_at, setpoint_of, view_of
 
-from optimizer.control.guard import BoundKind, bound_of, verified
+from optimizer.control.bounds import BoundKind, bound_of, verified
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import ConnectorStatus, LimitState
