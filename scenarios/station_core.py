@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from optimizer.domain.ids import TokenId
@@ -31,13 +31,13 @@ from scenarios.profiles import (
     renewed,
     without_transaction,
 )
-from scenarios.station_dialect import ALL_MEASURANDS, Dialect, Message, Sampled, sampled_values
+from scenarios.station_dialect import Dialect, Message
+from scenarios.station_readings import ALIGNED, SAMPLED, ReadingPlan
 from scenarios.station_settings import Misbehaviour, StationSettings
-from scenarios.station_state import EvseReading, EvseState, StationWatchers, Transaction, Visit
+from scenarios.station_state import EvseState, StationWatchers, Transaction, Visit
 from scenarios.vehicle_model import VehicleModel, WakeBehaviour
 from scenarios.virtual_evse import VirtualEvse
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 OFFLINE = "offline"
 LEAST_PASSWORD = 16
 """OCPP 2.0.1 A00.FR.205 asks for 16 characters at least."""
@@ -68,13 +68,8 @@ class StationCore:
         self.outbox = Outbox()
         self.held: tuple[InstalledProfile, ...] = ()
         self.rules = _rules(settings)
-        self.reading_interval_s = settings.reading_interval_s
-        self.sample_interval_s = settings.sample_interval_s
+        self.readings = ReadingPlan(settings, start)
         self.heartbeat_interval_s = 300
-        self.measurands: dict[str, tuple[str, ...]] = {
-            "Sample.Clock": ALL_MEASURANDS,
-            "Sample.Periodic": ALL_MEASURANDS,
-        }
         self.is_online = False
         self._offline_since: datetime | None = None
         self._agenda: list[tuple[datetime, Callable[[datetime], None]]] = []
@@ -90,7 +85,6 @@ class StationCore:
         self._boot_again_at: datetime | None = None
         self._storm_boots_left = settings.figures.boots if settings.has(Misbehaviour.BOOT_STORM) else 0
         self._last_told_at = start
-        self._next_reading_at = self._aligned_after(start)
         self.dialect = make_dialect(self)
 
     # ------------------------------------------------------------------ the wire
@@ -166,8 +160,8 @@ class StationCore:
                 yield change, _look
         for when, act in self._agenda:
             yield when, partial(self._do_planned, when, act)
-        if self.reading_interval_s:
-            yield self._next_reading_at, self._read_all
+        if self.readings.aligned_s:
+            yield self.readings.next_at, self._read_all
         if self._boot_again_at is not None:
             yield self._boot_again_at, self._boot_again
         yield self._last_told_at + timedelta(seconds=self.heartbeat_interval_s), self.heartbeat
@@ -184,34 +178,12 @@ class StationCore:
         for state in self.evses.values():
             state.physics.advance(at)
 
-    def _aligned_after(self, at: datetime) -> datetime:
-        interval = timedelta(seconds=self.reading_interval_s or 86400)
-        return EPOCH + interval * ((at - EPOCH) // interval + 1)
-
-    def set_reading_interval(self, seconds: int, now: datetime) -> None:
-        """Change the interval of aligned readings [s]."""
-        self.reading_interval_s = seconds
-        self._next_reading_at = self._aligned_after(now)
-
     def set_sample_interval(self, seconds: int, now: datetime) -> None:
         """Change the interval of samples counted from a transaction's start [s]."""
-        self.sample_interval_s = seconds
+        self.readings.sampled_s = seconds
         for state in self.evses.values():
             if state.transaction is not None:
-                state.transaction.next_sample_at = now + timedelta(seconds=seconds) if seconds else None
-
-    def told_values(self, state: EvseState, reading: EvseReading, context: str) -> Iterator[Sampled]:
-        """What is told of a reading: the measurands that the central system chose."""
-        wanted = self.measurands.get(context, ALL_MEASURANDS)
-        return (value for value in sampled_values(self.settings, state, reading) if value.measurand in wanted)
-
-    def set_measurands(self, context: str, names: str) -> bool:
-        """Choose what is told in readings of a kind; returns whether all of it is known."""
-        wanted = tuple(name.strip() for name in names.split(",") if name.strip())
-        if not set(wanted) <= set(ALL_MEASURANDS):
-            return False
-        self.measurands[context] = wanted
-        return True
+                state.transaction.next_sample_at = self.readings.next_sample_after(now)
 
     def set_heartbeat_interval(self, seconds: int, _now: datetime) -> None:
         """Change the interval of heartbeats [s]."""
@@ -289,8 +261,7 @@ class StationCore:
         )  # fmt: skip
         if state.reservation is not None:
             begun.reservation_id = state.reservation.id
-        if self.sample_interval_s:
-            begun.next_sample_at = at + timedelta(seconds=self.sample_interval_s)
+        begun.next_sample_at = self.readings.next_sample_after(at)
         state.transaction, state.reservation, state.token_waiting, state.remote_start_id = begun, None, None, None
         state.finished = False
         if state.visit is not None and state.visit.transaction is None:
@@ -477,15 +448,15 @@ class StationCore:
                 self.tell(self.dialect.status(state, status, at), failed=partial(_forget_report, state))
 
     def _read_all(self, at: datetime) -> None:
-        self._next_reading_at = self._aligned_after(at)
+        self.readings.align(at)
         for state in self.evses.values():
             if state.transaction is not None or (self.settings.reads_when_idle and self.is_booted):
-                self.tell_reading(state, at, "Sample.Clock")
+                self.tell_reading(state, at, ALIGNED)
 
     def _sample(self, state: EvseState, at: datetime) -> None:
         if state.transaction is not None:
-            state.transaction.next_sample_at = at + timedelta(seconds=self.sample_interval_s)
-            self.tell_reading(state, at, "Sample.Periodic")
+            state.transaction.next_sample_at = self.readings.next_sample_after(at)
+            self.tell_reading(state, at, SAMPLED)
 
     def tell_reading(self, state: EvseState, at: datetime, context: str) -> None:
         """Tell what the meter of an EVSE shows at ``at``."""

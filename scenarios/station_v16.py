@@ -113,7 +113,7 @@ class V16(AnyVersion):
 
     def meter_values(self, state: EvseState, going: Transaction | None, reading: EvseReading, context: str) -> Message:
         """MeterValues; the transaction's id is put in when the message leaves, for it may come late."""
-        values = [_sampled(value, context) for value in self._core.told_values(state, reading, context)]
+        values = [_sampled(value, context) for value in self._core.readings.values(state, reading, context)]
         entry = {"timestamp": self._time.stamp(reading.at), "sampledValue": values}
 
         def write() -> Payload:

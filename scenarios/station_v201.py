@@ -204,7 +204,7 @@ class V201(AnyVersion):
         }
 
     def _meter_value(self, state: EvseState, reading: EvseReading, context: str) -> dict[str, object]:
-        values = [_sampled(value, context) for value in self._core.told_values(state, reading, context)]
+        values = [_sampled(value, context) for value in self._core.readings.values(state, reading, context)]
         return {"timestamp": self._time.stamp(reading.at), "sampledValue": values}
 
     # ------------------------------------------------------------------ hears answers

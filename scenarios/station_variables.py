@@ -8,6 +8,7 @@ from datetime import datetime
 
 from optimizer.domain.site import Evse
 from scenarios.station_core import StationCore
+from scenarios.station_readings import ALIGNED, SAMPLED
 
 FEATURE_PROFILES = "Core,FirmwareManagement,LocalAuthListManagement,Reservation,SmartCharging,RemoteTrigger"
 
@@ -34,15 +35,15 @@ def station_variables(core: StationCore) -> tuple[StationVariable, ...]:
     units = sorted(unit.value for unit in rules.units)
     return (
         StationVariable("ClockAlignedDataInterval", "AlignedDataCtrlr", "Interval",
-                        lambda: str(core.reading_interval_s), _seconds(core.set_reading_interval)),
+                        lambda: str(core.readings.aligned_s), _seconds(core.readings.set_aligned)),
         StationVariable("MeterValueSampleInterval", "SampledDataCtrlr", "TxUpdatedInterval",
-                        lambda: str(core.sample_interval_s), _seconds(core.set_sample_interval)),
+                        lambda: str(core.readings.sampled_s), _seconds(core.set_sample_interval)),
         StationVariable("HeartbeatInterval", "OCPPCommCtrlr", "HeartbeatInterval",
                         lambda: str(core.heartbeat_interval_s), _seconds(core.set_heartbeat_interval)),
         StationVariable("MeterValuesAlignedData", "AlignedDataCtrlr", "Measurands",
-                        *_measurands(core, "Sample.Clock")),
+                        *_measurands(core, ALIGNED)),
         StationVariable("MeterValuesSampledData", "SampledDataCtrlr", "TxUpdatedMeasurands",
-                        *_measurands(core, "Sample.Periodic")),
+                        *_measurands(core, SAMPLED)),
         StationVariable("ChargeProfileMaxStackLevel", "SmartChargingCtrlr", "ProfileStackLevel",
                         lambda: str(rules.max_stack_level)),
         StationVariable("ChargingScheduleMaxPeriods", "SmartChargingCtrlr", "PeriodsPerSchedule",
@@ -62,7 +63,8 @@ def station_variables(core: StationCore) -> tuple[StationVariable, ...]:
 
 
 def _measurands(core: StationCore, context: str) -> tuple[Callable[[], str], Callable[[str, datetime], bool]]:
-    return (lambda: ",".join(core.measurands[context])), (lambda value, _now: core.set_measurands(context, value))
+    readings = core.readings
+    return (lambda: ",".join(readings.measurands[context])), (lambda value, _now: readings.choose(context, value))
 
 
 def _seconds(apply: Callable[[int, datetime], None]) -> Callable[[str, datetime], bool]:

@@ -19,7 +19,7 @@ from optimizer.ports import Clock
 from scenarios.arrivals import RecordedSession
 from scenarios.living import living
 from scenarios.plant import Plant, Surroundings
-from scenarios.station_core import EPOCH
+from scenarios.station_readings import EPOCH
 from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import StationWatchers, Visit
 from scenarios.vehicle_kinds import vehicle_of

@@ -217,7 +217,7 @@ def test_201_variables_are_read_and_changed() -> None:
     ]
     answer = wire.ask("SetVariables", {"setVariableData": changes}, at=NOON)["setVariableResult"]
     assert [one["attributeStatus"] for one in answer] == ["Accepted", "Rejected", "Rejected", "Accepted"]
-    assert wire.core.reading_interval_s == 60
+    assert wire.core.readings.aligned_s == 60
     assert wire.core.new_password == "0123456789abcdef"
 
 
