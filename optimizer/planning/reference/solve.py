@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import WARNING
 from math import inf, isfinite
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from pyomo.common.errors import ApplicationError, PyomoException
+from pyomo.common.log import LoggingIntercept
 from pyomo.environ import SolverFactory, Suffix, TransformationFactory, value
 
 from optimizer.domain.plan import FeasibleAtLimit, PlanOutcome, ProvenOptimal, SolveFigures
@@ -46,7 +48,9 @@ class _Run:
         options = {"mip_rel_gap": 0.0, "mip_abs_gap": absolute_gap} if self.name in HIGHS_SOLVERS else {}
         begun = perf_counter()
         try:
-            results = self.solver.solve(model, timelimit=left_s, options=options)
+            # What Pyomo warns of, a limit that came first or a missing solution, is in the outcome.
+            with LoggingIntercept(module="pyomo", level=WARNING):
+                results = self.solver.solve(model, timelimit=left_s, options=options)
         except (PyomoException, ApplicationError, RuntimeError, ValueError) as error:
             raise PlanningFailed(f"{self.name} gave no plan: {error}") from error
         finally:
@@ -59,8 +63,8 @@ class _Run:
 def solve_reference(model: Any, solver: str = "appsi_highs") -> PlanOutcome:
     """Solve a model of `reference_model`, laws of your own included, and return the plan.
 
-    The linear relaxation gives the bound and the marginal prices, the money stage the cost that the preference stage
-    may not exceed by more than a little.
+    The linear relaxation gives the bound and the marginal prices, the money stage the cost, the preference stage the
+    plan that costs a little more at most.
 
     Args:
         model: A model of `reference_model`; afterwards it holds the solution, and the preference stage is its objective
@@ -80,7 +84,8 @@ def solve_reference(model: Any, solver: str = "appsi_highs") -> PlanOutcome:
     if any(column.is_integer() for column in columns_of(model)):
         bound = max(bound, run.solve(model, gap_sought))
     if settings.preferences:
-        state_preferences(model, value(model.objective.expr))
+        budget = max(settings.preference_cost_share * scale, settings.preference_cost_floor)
+        state_preferences(model, value(model.objective.expr) + budget)
         run.solve(model, gap_sought)
     build_s = perf_counter() - begun_s - run.solve_s
     figures = SolveFigures(
