@@ -167,9 +167,9 @@ async def run_day(
     try:
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(day.tell())
-            metering = tasks.create_task(day.meter(meter_interval_s))
+            metering = tasks.create_task(day.meter(meter_interval_s, end))
             await day.play(sessions, end)
-            metering.cancel()
+            await metering
             await day.events.join()
             telling.cancel()
     finally:
@@ -204,11 +204,10 @@ class _Day:
         )
         self.arrivals.append(Arrival(session, evse.station_id, evse.id, visit))
 
-    async def meter(self, interval_s: int) -> None:
+    async def meter(self, interval_s: int, end: datetime) -> None:
         interval = timedelta(seconds=interval_s)
         reading_at = EPOCH + interval * ((self._virtual.clock.now() - EPOCH) // interval)
-        while True:
-            reading_at += interval
+        while (reading_at := reading_at + interval) <= end:
             await self._sleep_until(reading_at)
             await self._hooks.site_metered(self._virtual.plant.reading_at(reading_at))
 

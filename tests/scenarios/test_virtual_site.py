@@ -84,6 +84,7 @@ def _check_meters(virtual: VirtualSite, hooks: _Hooks) -> None:
     stamps = [reading.at for reading in hooks.readings]
     assert stamps == [stamps[0] + timedelta(minutes=minute) for minute in range(len(stamps))]
     assert all(stamp.second == 0 for stamp in stamps)
+    assert stamps[-1] == DAY_START + timedelta(hours=4)
     for reading in hooks.readings:
         charged_kwh = virtual.plant.charging.register_kwh(reading.at)
         assert reading.building_register_kwh is not None
