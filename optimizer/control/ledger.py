@@ -46,6 +46,8 @@ OCCUPIED = frozenset(
         ConnectorStatus.FINISHING,
     }
 )
+VACANT = frozenset({ConnectorStatus.AVAILABLE, ConnectorStatus.RESERVED})
+"""States in which no vehicle is plugged in."""
 NO_TRANSACTION = frozenset({"", "0", "-1"})
 """Ids that stations send when they know of no transaction."""
 UNPLUGGED_REASONS = frozenset({"EVDisconnected"})
@@ -141,7 +143,7 @@ class SessionLedger:
             if event.status in OCCUPIED and session is None and is_newest:
                 session = self._new_session(evse, self._not_ahead(event.at), None)
                 begun = await self._begin(session)
-            elif event.status is ConnectorStatus.AVAILABLE and session is not None:
+            elif event.status in VACANT and session is not None:
                 ended = await self._plug_out(session, event.at, connector)
         if begun:
             self._listeners.on_change(f"plug-in at {evse.id}")
@@ -242,7 +244,7 @@ class SessionLedger:
                 session = replace(session, transaction_id=None)
                 await self._stores.sessions.save_session(session)
             connector = await self._connector(evse.id)
-            unplugged = connector.status is ConnectorStatus.AVAILABLE or event.reason in UNPLUGGED_REASONS
+            unplugged = connector.status in VACANT or event.reason in UNPLUGGED_REASONS
             if was_active and unplugged:
                 session = await self._end(session, max(event.at, session.plugged_in_at))
             if not session.is_active:
@@ -386,7 +388,7 @@ class SessionLedger:
         """End a session, unless the report is older than it or the meter has shown it charging since."""
         sample = connector.last_sample
         charges = sample is not None and sample.at > at and (sample.power_kw or 0.0) > STANDBY_KW
-        if at < session.plugged_in_at or charges or connector.status is not ConnectorStatus.AVAILABLE:
+        if at < session.plugged_in_at or charges or connector.status not in VACANT:
             return None
         return await self._end(session, at)
 

@@ -18,6 +18,7 @@ from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.site import Site
 from optimizer.domain.snapshot import SiteSnapshot
+from optimizer.errors import Conflict
 from optimizer.planning.problem import ChargingProblem
 from optimizer.ports import ChargerGateway, Clock, Stores
 
@@ -137,7 +138,10 @@ class ControlLoop:
         for held in await self._stores.reservations.reservations(self._site.id, earlier, now):
             if is_no_show(held, now):
                 gone = replace(held, status=ReservationStatus.NO_SHOW, version=held.version + 1)
-                await self._stores.reservations.save(gone)
+                try:
+                    await self._stores.reservations.save(gone)
+                except Conflict as error:
+                    _LOG.info("reservation %s has just changed: %s", held.id, error)
 
 
 def is_no_show(reservation: Reservation, now: datetime) -> bool:

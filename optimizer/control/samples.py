@@ -20,6 +20,8 @@ REGISTER_GRAIN_KWH = 0.1
 """Registers may step in whole 0.1 kWh, so a step this far above what power allows is still one of them [kWh]."""
 PHASE_IN_USE_A = 1.0
 """Current above which a phase is in use; below it is standby and noise [A]."""
+PHASE_CURRENT_ERROR_SHARE = 0.3
+"""Power and the product of voltage and currents differ by this part at most: voltage, power factor, two instants."""
 NO_DRAW_KW = 0.1
 """Power below which a vehicle takes nothing [kW]."""
 
@@ -85,10 +87,17 @@ def phases_in_use(sample: MeterSample, evse: Evse) -> int | None:
     """Phases that the vehicle is seen to draw on; ``None`` where the sample does not tell."""
     if evse.wiring is Wiring.LINE_TO_LINE or sample.current_a is None or len(evse.phases) < 2:
         return None
+    if sample.power_kw is None or not _agrees(sample.power_kw, sum(sample.current_a) * evse.voltage_v / 1000.0):
+        return None
     in_use = [current_a > PHASE_IN_USE_A for current_a in sample.current_a]
     if not in_use[0]:
         return None
     return sum(in_use)
+
+
+def _agrees(power_kw: float, product_kw: float) -> bool:
+    """Whether currents are those of the phases: some stations tell the sum of three as if it were one."""
+    return abs(power_kw - product_kw) <= PHASE_CURRENT_ERROR_SHARE * max(power_kw, product_kw)
 
 
 def accepted_power_kw(

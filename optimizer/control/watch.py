@@ -54,7 +54,8 @@ class SiteWatch:
         self._poked.clear()
 
     async def _mark_grid_events(self, view: GuardView) -> None:
-        earlier = view.at - timedelta(hours=1)
+        # A day back, so that events which ended while the service was down are completed too.
+        earlier = view.at - timedelta(days=1)
         for event in await self._stores.grid_events.events(self._site.id, earlier, view.at + timedelta(seconds=1)):
             marked = marked_event(event, view, self._settings)
             if marked is not event:

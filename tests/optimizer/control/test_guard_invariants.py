@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 
@@ -21,7 +21,6 @@ from optimizer.domain.site import Circuit, Phase, Site, Wiring
 QUICK = ControlSettings(
     least_interval_s=10.0,
     restore_margin_kw=0.0,
-    concurrent_starts=None,
     lookahead_s=15.0,
     refresh_margin_s=60.0,
     profile_span_s=3600.0,
@@ -29,6 +28,9 @@ QUICK = ControlSettings(
     rejected_retry_s=60.0,
 )
 """Short times, so that profiles step, run out and are sent again within the minutes of a test."""
+
+SLOWEST_REACTION_S = 75
+"""Twenty seconds until the slowest station obeys, found out after reaction time and a sample, then the next one's [s]."""
 
 NAMES = tuple(EvseId(name) for name in "abcdef")
 
@@ -55,6 +57,9 @@ HONEST_HABITS = (
 )
 """Habits of stations that keep some limit that we once sent, if not the last one."""
 
+OBEYING_HABITS = (Habit.FOLLOWS, Habit.SLOW, Habit.LATE)
+"""Habits of stations that sooner or later do what they are told."""
+
 HAPPENINGS = ("plan",) * 5 + (
     "plug out",
     "plug in",
@@ -74,6 +79,8 @@ class Garage:
     seed: int
     forgetful: bool = False
     """Whether some stations lose their profile when they lose contact, and draw more by themselves."""
+    concurrent_starts: int | None = None
+    """Idle EVSEs that room is kept for; by default all, so that nothing is ever exceeded."""
     wrong: list[str] = field(default_factory=list)
     flowing: list[str] = field(default_factory=list)
     increases: int = 0
@@ -82,7 +89,9 @@ class Garage:
 
     def __post_init__(self) -> None:
         self.chance = Random(self.seed)
-        self.bench = Bench(self._site(), QUICK, wishes=self._wishes, slot_minutes=1)
+        self.bench = Bench(
+            self._site(), replace(QUICK, concurrent_starts=self.concurrent_starts), wishes=self._wishes, slot_minutes=1
+        )
         self.bench.gateway.before_send = self._look
 
     def _site(self) -> Site:
@@ -162,11 +171,11 @@ class Garage:
         await bench.pass_time(self.chance.choice((0, 1, 5, 12, 25, 45)), each=self.look_at_draws)
 
 
-def garage_after(seed: int, habits: tuple[Habit, ...], happenings: int, *, forgetful: bool = False) -> Garage:
+def garage_after(seed: int, habits: tuple[Habit, ...], happenings: int, **choices: object) -> Garage:
     """A garage in which so many things have happened."""
 
     async def story() -> Garage:
-        garage = Garage(seed, forgetful)
+        garage = Garage(seed, **choices)  # type: ignore[arg-type]
         await garage.open(habits)
         for _ in range(happenings):
             await garage.happen()
@@ -176,11 +185,30 @@ def garage_after(seed: int, habits: tuple[Habit, ...], happenings: int, *, forge
     return run_virtual(story())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(seed=some.integers(0, 1_000_000))
+seeds = some.integers(0, 1_000_000)
+few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@few
+@given(seed=seeds)
 def test_no_increase_of_ours_exceeds_a_limit(seed: int) -> None:
     garage = garage_after(seed, HONEST_HABITS, happenings=25)
     assert not garage.wrong + garage.flowing, (garage.wrong + garage.flowing)[:3]
+
+
+@few
+@given(seed=seeds)
+def test_stations_that_forget_their_profile_offline_are_made_room_for(seed: int) -> None:
+    garage = garage_after(seed, HONEST_HABITS, happenings=25, forgetful=True)
+    assert not garage.wrong, garage.wrong[:3]
+    assert garage.longest_streak_s <= SLOWEST_REACTION_S
+
+
+@few
+@given(seed=seeds)
+def test_vehicles_that_start_at_once_where_no_room_was_kept_are_made_room_for(seed: int) -> None:
+    garage = garage_after(seed, OBEYING_HABITS, happenings=25, concurrent_starts=0)
+    assert garage.longest_streak_s <= SLOWEST_REACTION_S
 
 
 def test_the_random_garages_do_see_increases() -> None:

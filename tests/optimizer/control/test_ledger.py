@@ -413,6 +413,19 @@ def test_another_token_while_the_first_is_thought_to_be_there_means_another_vehi
     told(story)
 
 
+@pytest.mark.parametrize(
+    ("status", "ends"), [("available", True), ("reserved", True), ("faulted", False), ("unavailable", False)]
+)
+def test_what_ends_a_stay(status: str, ends: bool) -> None:
+    async def story(book: Book) -> None:
+        await book.until(100)
+        await book.status(1, PREPARING)
+        await book.status(9, ConnectorStatus(status))
+        assert (await book.the_session()).is_active is not ends
+
+    told(story)
+
+
 def test_a_station_whose_clock_is_ahead_is_not_believed() -> None:
     async def story(book: Book) -> None:
         await book.until(10)

@@ -91,19 +91,28 @@ def test_power_beyond_what_is_possible(case: str, one: MeterSample, quality: Sam
 
 
 @pytest.mark.parametrize(
-    ("case", "evse", "current_a", "phases"),
+    ("case", "evse", "current_a", "power_kw", "phases"),
     [
-        ("three", EVSE, (16.0, 16.1, 15.9), 3),
-        ("one", EVSE, (16.0, 0.1, 0.0), 1),
-        ("two", EVSE, (16.0, 16.0, 0.2), 2),
-        ("standby", EVSE, (0.4, 0.1, 0.0), None),
-        ("not told", EVSE, None, None),
-        ("an EVSE of one phase", evse_at("a", phases=(Phase.L2,)), (16.0, 0.0, 0.0), None),
-        ("between two lines", evse_at("a", phases=(Phase.L1, Phase.L2), wiring=Wiring.LINE_TO_LINE), (16.0, 16.0, 0.0), None),
+        ("three", EVSE, (16.0, 16.1, 15.9), 11.0, 3),
+        ("one", EVSE, (16.0, 0.1, 0.0), 3.6, 1),
+        ("two", EVSE, (16.0, 16.0, 0.2), 7.4, 2),
+        ("standby", EVSE, (0.4, 0.1, 0.0), 0.1, None),
+        ("not told", EVSE, None, 11.0, None),
+        ("no power to compare with", EVSE, (16.0, 0.0, 0.0), None, None),
+        ("the sum of three told as one", EVSE, (48.0, 0.0, 0.0), 3.6, None),
+        ("a phase left out", EVSE, (16.0, 0.0, 0.0), 11.0, None),
+        ("an EVSE of one phase", evse_at("a", phases=(Phase.L2,)), (16.0, 0.0, 0.0), 3.6, None),
+        ("between two lines", evse_at("a", phases=(Phase.L1, Phase.L2), wiring=Wiring.LINE_TO_LINE), (16.0, 16.0, 0.0), 3.3, None),
     ],
 )  # fmt: skip
-def test_phases_in_use(case: str, evse: Evse, current_a: tuple[float, float, float] | None, phases: int | None) -> None:
-    assert phases_in_use(sample(0, current_a=current_a), evse) == phases, case
+def test_phases_in_use(
+    case: str,
+    evse: Evse,
+    current_a: tuple[float, float, float] | None,
+    power_kw: float | None,
+    phases: int | None,
+) -> None:
+    assert phases_in_use(sample(0, current_a=current_a, power_kw=power_kw), evse) == phases, case
 
 
 SETTINGS = ControlSettings(accepted_samples=3, headroom_margin_kw=0.5, reaction_s=15.0, wake_patience_s=60.0)
