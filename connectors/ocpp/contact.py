@@ -79,6 +79,16 @@ class StationContact:
                 return False
         return True
 
+    async def ask_for_missing(self) -> None:
+        """Ask whether the messages that are missing of a transaction are still to come (2.x)."""
+        gaps, self._record.gaps = self._record.gaps, []
+        for transaction_id in dict.fromkeys(gaps):
+            message = self._link.calls.transaction_status(transaction_id)
+            outcome = await self._link.ask(message) if message is not None else None
+            if isinstance(outcome, Answered):
+                still_to_come = outcome.payload.get("messagesInQueue")
+                self._log.warning("messages missing", transaction_id=transaction_id, still_to_come=still_to_come)
+
     async def _settings_told(self) -> dict[SettingName, str] | None:
         """Settings that the station tells, all at once or, where that is too much, one by one; ``None``: it is mute."""
         names = {self._link.calls.setting_names[name]: name for name in ASKED}

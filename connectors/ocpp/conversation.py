@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from connectors.ocpp.contact import StationContact
 from connectors.ocpp.dialect import Answers
@@ -40,6 +41,7 @@ class Conversation:
         self._contacts = contacts
         self._announced = False
         self._boots: asyncio.Queue[None] = asyncio.Queue()
+        self._ask_for_missing: Callable[[], None] | None = None
 
     async def answer(self, frame: CallFrame) -> Json:
         """Serve one call; a station that does not boot first is back from before."""
@@ -53,9 +55,11 @@ class Conversation:
         return await self._answers.answer(frame.action, frame.payload)
 
     def answered(self, frame: CallFrame) -> None:
-        """A boot that has its answer lets calls go out."""
+        """A boot that has its answer lets calls go out; what a message left open is asked about."""
         if frame.action == BOOT:
             self._boots.put_nowait(None)
+        elif self._intake.record.gaps and self._ask_for_missing is not None:
+            self._ask_for_missing()
 
     async def _announce(self) -> None:
         if not self._announced:
@@ -68,6 +72,7 @@ class Conversation:
         Every later boot on the same connection is followed by contact anew. Runs until the connection ends.
         """
         booted = True
+        self._ask_for_missing = lambda: connection.start(contact.ask_for_missing())
         try:
             async with asyncio.timeout(self._settings.settle_s):
                 await self._boots.get()

@@ -11,7 +11,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -87,9 +87,8 @@ class OcppCentralSystem:
         }
         self._links: dict[StationId, StationLink] = {}
         self._capabilities: Final = capabilities or MemoryCapabilities()
-        self._layers = LimitLayers(
-            _evse_places(self._records.values()), self._links.get, clock, settings, self._capabilities
-        )
+        self._places = _evse_places(self._records.values())
+        self._layers = LimitLayers(self._places, self._links.get, clock, settings, self._capabilities)
         self._contacts = asyncio.Semaphore(settings.contacts_at_once)
         self._connects: dict[StationId, deque[float]] = {}
         self._closing = False
@@ -228,6 +227,22 @@ class OcppCentralSystem:
             NotFound: There is no such station.
         """
         return self._record(station_id).health
+
+    def external_bound_kw(self, evse_id: EvseId, at: datetime) -> float | None:
+        """The tightest limit that others set at an EVSE (OCPP 2.x NotifyChargingLimit) [kW]; ``None``: none holds.
+
+        Args:
+            evse_id: Which EVSE.
+            at: When [UTC].
+
+        Raises:
+            NotFound: There is no such EVSE.
+        """
+        place = self._places.get(evse_id)
+        if place is None:
+            raise NotFound("EVSE", evse_id)
+        record, evse = place
+        return record.external_limits.bound_kw(evse.ocpp_evse_id, at)
 
     def _record(self, station_id: StationId) -> StationRecord:
         record = self._records.get(station_id)

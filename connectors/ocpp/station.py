@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from connectors.ocpp.capability import StationCapability, StationIdentity
+from connectors.ocpp.external import ExternalLimits
 from connectors.ocpp.health import StationHealth
 from connectors.ocpp.meter_history import MeterHistory
 from connectors.ocpp.skew import SkewMeter
@@ -95,6 +96,10 @@ class StationRecord:
         """Answers to StartTransaction by content, for stations that repeat it."""
         self.sequence: Recent[TransactionId, int] = Recent()
         """Last sequence number of each transaction (2.x)."""
+        self.gaps: list[TransactionId] = []
+        """Transactions of which messages are missing, to be asked about (2.x)."""
+        self.external_limits = ExternalLimits()
+        """Limits that others set at it."""
         self.safe_defaults_kw: dict[int, float] = {}
         """Safe default that the station took in this run of the service, by EVSE number [kW]."""
         self.wanted_defaults_kw: dict[int, float] = {}

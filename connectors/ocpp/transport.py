@@ -212,7 +212,7 @@ class StationConnection:
         try:
             return result_text(frame.message_id, await self._server.answer(frame)), True
         except CallRefused as refused:
-            self._violation(f"{frame.action[:40]} refused", refused.description)
+            self._violation("call refused", f"{frame.action}: {refused.description}")
             return error_text(frame.message_id, refused.code.spelt_for(self.version), refused.description), False
         except Exception:  # noqa: BLE001 - one bad message must not end the connection
             self._health.failed_answers += 1

@@ -57,6 +57,7 @@ class Answers16:
             "FirmwareStatusNotification": self._notified("FirmwareStatusNotification", "status"),
             "LogStatusNotification": self._notified("LogStatusNotification", "status"),
             "SignedFirmwareStatusNotification": self._notified("SignedFirmwareStatusNotification", "status"),
+            "SignCertificate": self._sign,
             "SecurityEventNotification": self._notified("SecurityEventNotification", "type", "techInfo"),
         }
 
@@ -139,6 +140,10 @@ class Answers16:
         # Some stations stop working until their maker's own message is accepted.
         self._intake.record.health.vendor_messages += 1
         return {"status": "Accepted"}
+
+    async def _sign(self, _payload: Json) -> Json:
+        self._intake.notice("SignCertificate", "refused: certificates are not signed here")
+        return {"status": "Rejected"}
 
     def _notified(self, kind: str, *fields: str) -> Handler:
         async def keep(payload: Json) -> Json:

@@ -12,6 +12,7 @@ from ocpp.v201.enums import Action
 
 from connectors.ocpp.capability import StationIdentity
 from connectors.ocpp.dialect import Handler, serve
+from connectors.ocpp.external import limit_source, notified_limit, reported_limits
 from connectors.ocpp.frames import CallRefused, ErrorCode, Json
 from connectors.ocpp.intake import StationIntake
 from connectors.ocpp.settings import Version
@@ -29,11 +30,15 @@ from connectors.ocpp.translate import (
 from connectors.ocpp.translate_meter import read_meter_value
 from optimizer.domain.charger import ConnectorStatus, VehicleNeeds
 from optimizer.domain.ids import TransactionId
+from optimizer.domain.site import Evse
 
 KNOWN_ACTIONS: Final = {
     Version.V201: frozenset(action.value for action in Action),
     Version.V21: frozenset(action.value for action in Action21),
 }
+
+MOST_CONNECTORS = 8
+"""Connectors of one EVSE that are told apart; no EVSE has as many."""
 
 LINE_VOLTAGE_FROM_V = 300.0
 """A vehicle's greatest AC voltage from here up is between lines, below it to neutral [V]."""
@@ -67,9 +72,10 @@ class Answers201:
             "NotifyReport": self._answered_with({}, "NotifyReport"),
             "NotifyMonitoringReport": self._answered_with({}, "NotifyMonitoringReport"),
             "NotifyEvent": self._answered_with({}, "NotifyEvent"),
-            "NotifyChargingLimit": self._answered_with({}, "NotifyChargingLimit"),
-            "ClearedChargingLimit": self._answered_with({}, "ClearedChargingLimit", "chargingLimitSource"),
-            "ReportChargingProfiles": self._answered_with({}, "ReportChargingProfiles"),
+            "NotifyChargingLimit": self._limit_notified,
+            "ClearedChargingLimit": self._limit_cleared,
+            "ReportChargingProfiles": self._profiles_reported,
+            "SignCertificate": self._answered_with({"status": "Rejected"}, "SignCertificate", "certificateType"),
             "NotifyDisplayMessages": self._answered_with({}, "NotifyDisplayMessages"),
             "NotifyCustomerInformation": self._answered_with({}, "NotifyCustomerInformation"),
             "FirmwareStatusNotification": self._answered_with({}, "FirmwareStatusNotification", "status"),
@@ -103,7 +109,7 @@ class Answers201:
     async def _status(self, payload: Json) -> Json:
         number = self._intake.evse_number(whole_number(payload.get("evseId")))
         if number is not None:
-            connector = whole_number(payload.get("connectorId")) or 1
+            connector = min(max(whole_number(payload.get("connectorId")) or 1, 1), MOST_CONNECTORS)
             status = connector_status(payload.get("connectorStatus"))
             await self._intake.report_connector(number, connector, status, _stamp(payload))
         return {}
@@ -164,6 +170,7 @@ class Answers201:
             return
         if last is not None and number > last + 1:
             self._intake.violation("messages of a transaction missing", f"{transaction_id}: {last} then {number}")
+            self._intake.record.gaps.append(transaction_id)
         sequence.put(transaction_id, number if last is None else max(last, number))
 
     def _register(self, number: int, entry: Any) -> Decimal | None:
@@ -183,6 +190,34 @@ class Answers201:
         taken = await self._intake.state_needs(needs)
         # "Processing" still promises a schedule: the plan comes all the same, by another target than the vehicle's.
         return {"status": "Accepted" if taken else "Processing"}
+
+    async def _limit_notified(self, payload: Json) -> Json:
+        number, evse = self._evse_or_station(payload)
+        limit = notified_limit(payload, evse, self._intake.now, self._intake.record.skew.skew)
+        self._intake.record.external_limits.put(number, limit)
+        self._intake.notice("NotifyChargingLimit", f"EVSE {number}: {limit.source}")
+        return {}
+
+    async def _limit_cleared(self, payload: Json) -> Json:
+        number, _ = self._evse_or_station(payload)
+        source = limit_source(payload.get("chargingLimitSource"))
+        self._intake.record.external_limits.clear(number, source)
+        self._intake.notice("ClearedChargingLimit", f"EVSE {number}: {source}")
+        return {}
+
+    async def _profiles_reported(self, payload: Json) -> Json:
+        number, evse = self._evse_or_station(payload)
+        skew = self._intake.record.skew.skew
+        for limit in reported_limits(payload, evse, self._intake.now, skew):
+            self._intake.record.external_limits.put(number, limit)
+            self._intake.notice("ReportChargingProfiles", f"EVSE {number}: {limit.source}")
+        return {}
+
+    def _evse_or_station(self, payload: Json) -> tuple[int, Evse]:
+        """The EVSE that is named; else 0, which is the whole station, with the first EVSE to stand for it."""
+        evses = self._intake.record.evses
+        number = whole_number(payload.get("evseId")) or 0
+        return (number, evses[number]) if number in evses else (0, next(iter(evses.values())))
 
     async def _vendor_message(self, _payload: Json) -> Json:
         self._intake.record.health.vendor_messages += 1

@@ -33,6 +33,7 @@ QUICK = OcppSettings(
     close_timeout_s=0.5,
     ping_interval_s=None,
     connects_per_minute=1000,
+    frames_burst=1_000_000,
     contact_stations=False,
 )
 

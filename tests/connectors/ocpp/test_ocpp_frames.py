@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ from connectors.ocpp.frames import (
 from optimizer.domain.ids import StationId
 
 S16 = StationId("S16")
+
+FRAMES = int(os.environ.get("CHARGEHORIZON_FUZZ_FRAMES", "1000"))
+"""Frames of each version in the fuzz; set it higher for a longer one."""
 
 
 @pytest.mark.parametrize(
@@ -227,7 +231,7 @@ def frame_of(chance: random.Random, number: int) -> str:
 async def test_fuzz_crashes_nothing_and_disturbs_nobody(bench, station_id, version) -> None:
     chance = random.Random(f"frames of {version}")
     fuzzed, other = await bench.booted(station_id, version), await bench.booted("S16")
-    for number in range(1000):
+    for number in range(FRAMES):
         await fuzzed.say(frame_of(chance, number))
         if number % 250 == 0:
             assert (await other.call("Heartbeat"))["currentTime"]
@@ -236,9 +240,20 @@ async def test_fuzz_crashes_nothing_and_disturbs_nobody(bench, station_id, versi
     health = bench.system.health(StationId(station_id))
     assert health.failed_answers == 0, health
     assert health.connections == 1
+    assert len(health.violations) < 20
     assert health.violations.total() > 100
     assert bench.system.health(S16).violations.total() == 0
     assert all(sample.evse_id.startswith(station_id) for sample in bench.events.samples)
+
+
+async def test_station_that_floods_waits_its_turn_and_the_others_do_not(open_bench, quick_settings) -> None:
+    async with open_bench(replace(quick_settings, frames_burst=20, frames_per_s=50.0)) as bench:
+        flooding, other = await bench.booted("S16"), await bench.booted("D16")
+        for number in range(60):
+            await flooding.say(f'[2,"h{number}","Heartbeat",{{}}]')
+        assert (await other.call("Heartbeat"))["currentTime"]
+        assert flooding.raw.qsize() < 60
+        await bench.eventually(lambda: flooding.raw.qsize() == 60)
 
 
 def recorded_frames() -> list[dict]:

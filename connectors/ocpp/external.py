@@ -1,0 +1,117 @@
+"""Limits that others set at a station: its own energy manager, the grid operator, a switch on the wall (OCPP 2.x)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from connectors.ocpp.frames import Json
+from connectors.ocpp.translate import float_number, instant, part, parts, whole_number
+from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.site import Evse
+
+FOREIGN_PURPOSE = "ChargingStationExternalConstraints"
+"""Purpose of a profile that only the station's side may install."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalLimit:
+    """A limit at an EVSE that is not ours."""
+
+    source: str
+    """Who set it, in OCPP's words: EMS, SO, CSO, Other."""
+    periods: tuple[LimitPeriod, ...]
+    """Its pieces in time order; none: told without figures."""
+
+    def limit_at_kw(self, at: datetime) -> float | None:
+        """Limit in force at ``at`` [kW]; ``None``: none is known."""
+        in_force = [period.limit_kw for period in self.periods if period.start <= at]
+        return in_force[-1] if in_force else None
+
+
+class ExternalLimits:
+    """External limits of one station, by EVSE and source."""
+
+    def __init__(self) -> None:
+        self._limits: dict[tuple[int, str], ExternalLimit] = {}
+
+    def put(self, ocpp_evse_id: int, limit: ExternalLimit) -> None:
+        """Add or replace the limit of one source; EVSE 0 is the whole station."""
+        self._limits[ocpp_evse_id, limit.source] = limit
+
+    def clear(self, ocpp_evse_id: int, source: str) -> None:
+        """Remove the limit of one source; EVSE 0 removes it everywhere."""
+        for number, known in list(self._limits):
+            if known == source and ocpp_evse_id in (0, number):
+                del self._limits[number, known]
+
+    def at(self, ocpp_evse_id: int) -> tuple[ExternalLimit, ...]:
+        """All limits that hold at an EVSE, those of the whole station among them."""
+        return tuple(limit for (number, _), limit in self._limits.items() if number in (0, ocpp_evse_id))
+
+    def bound_kw(self, ocpp_evse_id: int, at: datetime) -> float | None:
+        """The tightest of them at ``at`` [kW]; ``None``: none holds."""
+        known = [limit.limit_at_kw(at) for limit in self.at(ocpp_evse_id)]
+        return min((bound_kw for bound_kw in known if bound_kw is not None), default=None)
+
+
+def limit_source(word: object) -> str:
+    """A source of limits in OCPP's words; others are Other, so that no station invents them without end."""
+    return word if isinstance(word, str) and word in _SOURCES else "Other"
+
+
+_SOURCES = {"EMS", "Other", "SO", "CSO"}
+
+
+def notified_limit(payload: Json, evse: Evse, now: datetime, skew: timedelta) -> ExternalLimit:
+    """The limit of a NotifyChargingLimit.
+
+    Args:
+        payload: As received.
+        evse: Turns A into kW.
+        now: Start of a schedule that tells none [UTC].
+        skew: By how much the station's clock is ahead of ours.
+    """
+    source = limit_source(part(payload, "chargingLimit").get("chargingLimitSource"))
+    return ExternalLimit(source, _periods(parts(payload, "chargingSchedule"), evse, now, skew))
+
+
+def reported_limits(payload: Json, evse: Evse, now: datetime, skew: timedelta) -> list[ExternalLimit]:
+    """The limits of others in a ReportChargingProfiles; our own profiles are left out."""
+    source = limit_source(payload.get("chargingLimitSource"))
+    return [
+        ExternalLimit(source, _periods(parts(profile, "chargingSchedule"), evse, now, skew))
+        for profile in parts(payload, "chargingProfile")
+        if isinstance(profile, dict) and profile.get("chargingProfilePurpose") == FOREIGN_PURPOSE
+    ]
+
+
+def _periods(schedules: list[Any], evse: Evse, now: datetime, skew: timedelta) -> tuple[LimitPeriod, ...]:
+    periods = []
+    for schedule in schedules:
+        if not isinstance(schedule, dict):
+            continue
+        told_start = instant(schedule.get("startSchedule"))
+        start = now if told_start is None else told_start - skew
+        for piece in parts(schedule, "chargingSchedulePeriod"):
+            limit_kw = _limit_kw(piece, schedule.get("chargingRateUnit"), evse) if isinstance(piece, dict) else None
+            if limit_kw is not None:
+                after_s = max(0, whole_number(piece.get("startPeriod")) or 0)
+                periods.append(LimitPeriod(start + timedelta(seconds=min(after_s, _LONGEST_S)), limit_kw))
+    return tuple(sorted(periods, key=lambda period: period.start))
+
+
+_LONGEST_S = 10 * 365 * 86_400
+"""Stations tell spans of hundreds of thousands of years, which no date can hold [s]."""
+
+
+def _limit_kw(piece: Json, unit: object, evse: Evse) -> float | None:
+    amount = float_number(piece.get("limit"))
+    if amount is None or amount < 0:
+        return None
+    if unit == "W":
+        return amount / 1000.0
+    phases = whole_number(piece.get("numberPhases"))
+    paths = evse.current_paths if phases is None else max(1, min(phases, evse.current_paths))
+    return amount * evse.voltage_v * paths / 1000.0
