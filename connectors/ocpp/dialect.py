@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from connectors.ocpp.frames import CallRefused, ErrorCode, Json
+from connectors.ocpp.frames import Json
 from connectors.ocpp.outbound import Message, SettingName, Trigger
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TokenId, TransactionId
-
-Handler = Callable[[Json], Awaitable[Json]]
-"""Takes the payload of a call and gives the payload of its answer."""
 
 
 class Answers(Protocol):
@@ -124,17 +121,3 @@ class Calls(Protocol):
     def transaction_status(self, transaction_id: TransactionId) -> Message | None:
         """Ask whether messages of a transaction are still to come; ``None`` where the version has no such question."""
         ...
-
-
-async def serve(action: str, payload: Json, handlers: dict[str, Handler], known: frozenset[str]) -> Json:
-    """Serve a call by its handler; one without a handler is refused as the standard says.
-
-    Raises:
-        CallRefused: There is no handler, or it cannot use the payload.
-    """
-    handler = handlers.get(action)
-    if handler is not None:
-        return await handler(payload)
-    if action in known:
-        raise CallRefused(ErrorCode.NOT_SUPPORTED, "this action is not served here")
-    raise CallRefused(ErrorCode.NOT_IMPLEMENTED, "this action is not known")

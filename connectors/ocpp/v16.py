@@ -7,8 +7,7 @@ from decimal import Decimal
 
 from ocpp.v16.enums import Action
 
-from connectors.ocpp.capability import StationIdentity
-from connectors.ocpp.dialect import Handler, serve
+from connectors.ocpp.answers import SharedAnswers, token_answer
 from connectors.ocpp.frames import Json
 from connectors.ocpp.intake import NO_TRANSACTION, StationIntake
 from connectors.ocpp.settings import Version
@@ -18,7 +17,6 @@ from connectors.ocpp.translate import (
     decimal_number,
     error_text_of,
     instant,
-    instant_text,
     parts,
     token_of,
     whole_number,
@@ -31,55 +29,34 @@ REFUSED_TRANSACTION_ID = 0
 """Transaction id of a start at a connector that does not exist; ids given by the service begin at 1."""
 
 
-class Answers16:
-    """OCPP 1.6J at one charge point.
+class Answers16(SharedAnswers):
+    """Serves the calls of one charge point.
 
     Args:
         intake: Takes what it tells.
         heartbeat_interval_s: Interval to tell it [s].
     """
 
-    version = Version.V16
-
     def __init__(self, intake: StationIntake, heartbeat_interval_s: int) -> None:
-        self._intake = intake
-        self._heartbeat_interval_s = heartbeat_interval_s
-        self._handlers: dict[str, Handler] = {
-            "BootNotification": self._boot,
-            "Heartbeat": self._heartbeat,
+        super().__init__(intake, heartbeat_interval_s, Version.V16, KNOWN_ACTIONS)
+        self._handlers |= {
+            "BootNotification": self._boot_16,
             "StatusNotification": self._status,
             "Authorize": self._authorize,
             "StartTransaction": self._start,
             "StopTransaction": self._stop,
             "MeterValues": self._meter_values,
-            "DataTransfer": self._vendor_message,
-            "DiagnosticsStatusNotification": self._notified("DiagnosticsStatusNotification", "status"),
-            "FirmwareStatusNotification": self._notified("FirmwareStatusNotification", "status"),
-            "LogStatusNotification": self._notified("LogStatusNotification", "status"),
-            "SignedFirmwareStatusNotification": self._notified("SignedFirmwareStatusNotification", "status"),
-            "SignCertificate": self._sign,
-            "SecurityEventNotification": self._notified("SecurityEventNotification", "type", "techInfo"),
+            "DiagnosticsStatusNotification": self._answered_with({}, "DiagnosticsStatusNotification", "status"),
+            "FirmwareStatusNotification": self._answered_with({}, "FirmwareStatusNotification", "status"),
+            "LogStatusNotification": self._answered_with({}, "LogStatusNotification", "status"),
+            "SignedFirmwareStatusNotification": self._answered_with({}, "SignedFirmwareStatusNotification", "status"),
+            "SignCertificate": self._answered_with({"status": "Rejected"}, "SignCertificate"),
+            "SecurityEventNotification": self._answered_with({}, "SecurityEventNotification", "type", "techInfo"),
         }
 
-    async def answer(self, action: str, payload: Json) -> Json:
-        """Serve a call of the charge point."""
-        return await serve(action, payload, self._handlers, KNOWN_ACTIONS)
-
-    async def _boot(self, payload: Json) -> Json:
-        identity = StationIdentity(
-            clean_text(payload.get("chargePointVendor")),
-            clean_text(payload.get("chargePointModel")),
-            clean_text(payload.get("firmwareVersion")),
-        )
-        await self._intake.announce(self.version.number, identity)
-        return {
-            "status": "Accepted",
-            "currentTime": instant_text(self._intake.now),
-            "interval": self._heartbeat_interval_s,
-        }
-
-    async def _heartbeat(self, _payload: Json) -> Json:
-        return {"currentTime": instant_text(self._intake.now)}
+    async def _boot_16(self, payload: Json) -> Json:
+        names = ("chargePointVendor", "chargePointModel", "firmwareVersion")
+        return await self._boot(*(payload.get(name) for name in names))
 
     async def _status(self, payload: Json) -> Json:
         number = whole_number(payload.get("connectorId"))
@@ -93,12 +70,12 @@ class Answers16:
 
     async def _authorize(self, payload: Json) -> Json:
         accepted = await self._intake.authorize(token_of(payload.get("idTag")))
-        return {"idTagInfo": _token_answer(accepted)}
+        return {"idTagInfo": token_answer(accepted)}
 
     async def _start(self, payload: Json) -> Json:
         number = self._intake.evse_number(whole_number(payload.get("connectorId")))
         if number is None:
-            return {"transactionId": REFUSED_TRANSACTION_ID, "idTagInfo": _token_answer(False)}
+            return {"transactionId": REFUSED_TRANSACTION_ID, "idTagInfo": token_answer(False)}
         told = [payload.get(name) for name in ("connectorId", "idTag", "meterStart", "timestamp")]
         content = repr(told)
         opened = self._intake.record.opened.get(content)
@@ -112,10 +89,10 @@ class Answers16:
                 whole_number(payload.get("reservationId")),
             )
             self._intake.record.opened.put(content, opened)
-        return {"transactionId": int(opened.transaction_id), "idTagInfo": _token_answer(opened.accepted)}
+        return {"transactionId": int(opened.transaction_id), "idTagInfo": token_answer(opened.accepted)}
 
     async def _stop(self, payload: Json) -> Json:
-        answer: Json = {"idTagInfo": _token_answer(True)} if "idTag" in payload else {}
+        answer: Json = {"idTagInfo": token_answer(True)} if "idTag" in payload else {}
         transaction_id = _transaction_id(payload)
         if transaction_id is None or transaction_id in NO_TRANSACTION:
             self._intake.violation("stop of no transaction", transaction_id)
@@ -135,26 +112,6 @@ class Answers16:
             whole_number(payload.get("connectorId")), _transaction_id(payload), parts(payload, "meterValue")
         )
         return {}
-
-    async def _vendor_message(self, _payload: Json) -> Json:
-        # Some stations stop working until their maker's own message is accepted.
-        self._intake.record.health.vendor_messages += 1
-        return {"status": "Accepted"}
-
-    async def _sign(self, _payload: Json) -> Json:
-        self._intake.notice("SignCertificate", "refused: certificates are not signed here")
-        return {"status": "Rejected"}
-
-    def _notified(self, kind: str, *fields: str) -> Handler:
-        async def keep(payload: Json) -> Json:
-            self._intake.notice(kind, " ".join(clean_text(payload.get(name)) for name in fields).strip())
-            return {}
-
-        return keep
-
-
-def _token_answer(accepted: bool) -> Json:
-    return {"status": "Accepted" if accepted else "Invalid"}
 
 
 def _stamp(payload: Json) -> datetime | None:

@@ -10,8 +10,7 @@ from typing import Any, Final
 from ocpp.v21.enums import Action as Action21
 from ocpp.v201.enums import Action
 
-from connectors.ocpp.capability import StationIdentity
-from connectors.ocpp.dialect import Handler, serve
+from connectors.ocpp.answers import SharedAnswers, token_answer
 from connectors.ocpp.external import limit_source, notified_limit, reported_limits
 from connectors.ocpp.frames import CallRefused, ErrorCode, Json
 from connectors.ocpp.intake import StationIntake
@@ -21,7 +20,6 @@ from connectors.ocpp.translate import (
     connector_status,
     float_number,
     instant,
-    instant_text,
     part,
     parts,
     token_of,
@@ -46,8 +44,8 @@ LINE_VOLTAGE_FROM_V = 300.0
 _TRANSFER_PHASES: Final = {"AC_single_phase": 1, "AC_two_phase": 2, "AC_three_phase": 3}
 
 
-class Answers201:
-    """OCPP 2.0.1 or 2.1 at one charging station.
+class Answers201(SharedAnswers):
+    """Serves the calls of one charging station of OCPP 2.0.1 or 2.1.
 
     Args:
         intake: Takes what it tells.
@@ -56,17 +54,13 @@ class Answers201:
     """
 
     def __init__(self, intake: StationIntake, heartbeat_interval_s: int, version: Version = Version.V201) -> None:
-        self.version = version
-        self._intake = intake
-        self._heartbeat_interval_s = heartbeat_interval_s
-        self._handlers: dict[str, Handler] = {
-            "BootNotification": self._boot,
-            "Heartbeat": self._heartbeat,
+        super().__init__(intake, heartbeat_interval_s, version, KNOWN_ACTIONS[version])
+        self._handlers |= {
+            "BootNotification": self._boot_2x,
             "StatusNotification": self._status,
             "Authorize": self._authorize,
             "TransactionEvent": self._transaction_event,
             "MeterValues": self._meter_values,
-            "DataTransfer": self._vendor_message,
             "NotifyEVChargingNeeds": self._needs,
             "NotifyEVChargingSchedule": self._answered_with({"status": "Accepted"}, "NotifyEVChargingSchedule"),
             "NotifyReport": self._answered_with({}, "NotifyReport"),
@@ -85,26 +79,9 @@ class Answers201:
             "ReservationStatusUpdate": self._answered_with({}, "ReservationStatusUpdate", "reservationUpdateStatus"),
         }
 
-    async def answer(self, action: str, payload: Json) -> Json:
-        """Serve a call of the charging station."""
-        return await serve(action, payload, self._handlers, KNOWN_ACTIONS[self.version])
-
-    async def _boot(self, payload: Json) -> Json:
+    async def _boot_2x(self, payload: Json) -> Json:
         station = part(payload, "chargingStation")
-        identity = StationIdentity(
-            clean_text(station.get("vendorName")),
-            clean_text(station.get("model")),
-            clean_text(station.get("firmwareVersion")),
-        )
-        await self._intake.announce(self.version.number, identity)
-        return {
-            "status": "Accepted",
-            "currentTime": instant_text(self._intake.now),
-            "interval": self._heartbeat_interval_s,
-        }
-
-    async def _heartbeat(self, _payload: Json) -> Json:
-        return {"currentTime": instant_text(self._intake.now)}
+        return await self._boot(*(station.get(name) for name in ("vendorName", "model", "firmwareVersion")))
 
     async def _status(self, payload: Json) -> Json:
         number = self._intake.evse_number(whole_number(payload.get("evseId")))
@@ -115,7 +92,7 @@ class Answers201:
         return {}
 
     async def _authorize(self, payload: Json) -> Json:
-        return {"idTokenInfo": _token_answer(await self._intake.authorize(token_of(payload.get("idToken"))))}
+        return {"idTokenInfo": token_answer(await self._intake.authorize(token_of(payload.get("idToken"))))}
 
     async def _transaction_event(self, payload: Json) -> Json:
         transaction = part(payload, "transactionInfo")
@@ -160,7 +137,7 @@ class Answers201:
                 accepted = opened.accepted
         elif token_id is not None and payload.get("eventType") != "Ended":
             accepted = await self._intake.present_token(number, at, token_id, transaction_id)
-        return number, {"idTokenInfo": _token_answer(accepted)} if token_id is not None else {}
+        return number, {"idTokenInfo": token_answer(accepted)} if token_id is not None else {}
 
     def _watch_sequence(self, transaction_id: TransactionId, number: int | None) -> None:
         """Notice messages of a transaction that never came."""
@@ -218,21 +195,6 @@ class Answers201:
         evses = self._intake.record.evses
         number = whole_number(payload.get("evseId")) or 0
         return (number, evses[number]) if number in evses else (0, next(iter(evses.values())))
-
-    async def _vendor_message(self, _payload: Json) -> Json:
-        self._intake.record.health.vendor_messages += 1
-        return {"status": "Accepted"}
-
-    def _answered_with(self, answer: Json, kind: str, *fields: str) -> Handler:
-        async def keep(payload: Json) -> Json:
-            self._intake.notice(kind, " ".join(clean_text(payload.get(name)) for name in fields).strip())
-            return answer
-
-        return keep
-
-
-def _token_answer(accepted: bool) -> Json:
-    return {"status": "Accepted" if accepted else "Invalid"}
 
 
 def _stamp(payload: Json) -> datetime | None:
