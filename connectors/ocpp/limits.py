@@ -21,7 +21,12 @@ from connectors.ocpp.link import LinkOf, StationLink
 from connectors.ocpp.outbound import limit_reply
 from connectors.ocpp.settings import OcppSettings
 from connectors.ocpp.station import StationRecord
-from connectors.ocpp.translate_profile import ProfilePurpose, plan_profile, safe_default_profile
+from connectors.ocpp.translate_profile import (
+    ProfilePurpose,
+    plan_profile,
+    safe_default_profile,
+    station_maximum_profile,
+)
 from optimizer.domain.charger import LimitCommand, LimitState
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.site import Evse
@@ -154,6 +159,25 @@ class LimitLayers:
         """After a restart of the station: install again what it held."""
         for number, limit_kw in tuple(record.wanted_defaults_kw.items()):
             await self.set_safe_default(record.station.id, record.evses[number].id, limit_kw)
+
+    async def set_station_maximum(self, record: StationRecord, limit_kw: float) -> LimitReply:
+        """Bound a whole station; written once and rarely, since it goes to flash, and many stations know no such layer.
+
+        Args:
+            record: Which station.
+            limit_kw: Its share of the fuse [kW].
+        """
+        link = self._link_of(record.station.id)
+        if link is None:
+            return OFFLINE
+        profile = station_maximum_profile(
+            tuple(record.evses.values()),
+            limit_kw,
+            record.capability,
+            now=self._clock.now() - self._backdate,
+            skew=record.skew.skew,
+        )
+        return limit_reply(await link.ask(link.calls.set_profile(profile), (0, profile.purpose.value)))
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed, so that the safe default holds.

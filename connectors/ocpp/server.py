@@ -270,6 +270,14 @@ class OcppCentralSystem:
         """
         return await self._layers.set_safe_default(station_id, evse_id, limit_kw)
 
+    async def set_station_maximum(self, station_id: StationId, limit_kw: float) -> LimitReply:
+        """Bound a whole station, below which its EVSEs share (ChargePointMaxProfile, ChargingStationMaxProfile) [kW].
+
+        Raises:
+            NotFound: There is no such station.
+        """
+        return await self._layers.set_station_maximum(self._record(station_id), limit_kw)
+
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed, so that the safe default holds.
 

@@ -130,6 +130,33 @@ def safe_default_profile(
     )
 
 
+def station_maximum_profile(
+    evses: Sequence[Evse], limit_kw: float, capability: StationCapability, *, now: datetime, skew: timedelta
+) -> ProfileRequest:
+    """The bound on a whole station.
+
+    Args:
+        evses: All EVSEs of the station; in A the limit counts on each phase of the widest.
+        limit_kw: Greatest power of the station [kW].
+        capability: How the station wants it.
+        now: Now [UTC].
+        skew: By how much the station's clock is ahead of ours.
+    """
+    widest = max(evses, key=lambda evse: evse.current_paths)
+    unit = capability.unit_for(widest)
+    amount = limit_kw * 1000.0 if unit is RateUnit.W else widest.current_a(limit_kw)
+    return ProfileRequest(
+        profile_id=2 * max(evse.ocpp_evse_id for evse in evses) + 1,
+        ocpp_evse_id=0,
+        purpose=ProfilePurpose.STATION_MAXIMUM,
+        stack_level=capability.stack_level,
+        rate_unit=unit,
+        periods=(ProfilePeriod(0, _stepped_down(max(0.0, amount), 1.0 if capability.whole_amperes else 0.1)),),
+        number_phases=widest.current_paths,
+        start_schedule=now + skew if capability.absolute else None,
+    )
+
+
 def in_force_from(periods: Sequence[LimitPeriod], now: datetime) -> tuple[LimitPeriod, ...]:
     """The period that holds at ``now`` and all later ones; neighbours with one limit become one."""
     current = periods[0]

@@ -161,6 +161,15 @@ class TestOneSession:
         assert (await bench.system.clear_limit(*place)).state is LimitState.ACCEPTED
         assert len(station.calls) == 3
 
+    async def test_station_maximum(self, bench, begin, end, station_id) -> None:
+        station, _ = await begin(bench)
+        assert (await bench.system.set_station_maximum(StationId(station_id), 13.8)).state is LimitState.ACCEPTED
+        payload = station.payloads("SetChargingProfile")[0]
+        assert payload.get("connectorId", payload.get("evseId")) == 0
+        profile = payload.get("csChargingProfiles") or payload["chargingProfile"]
+        assert profile["chargingProfilePurpose"] in ("ChargePointMaxProfile", "ChargingStationMaxProfile")
+        assert "'limit': 20.0, 'numberPhases': 3" in str(profile)
+
     async def test_refusal_and_silence_are_told_apart(self, bench, begin, end, station_id) -> None:
         station, transaction_id = await begin(bench)
         command = LimitCommand(
