@@ -97,9 +97,8 @@ def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, ove
         overloaded: Whether the site meter shows a limit exceeded; reductions then have less time to be seen.
     """
     evse, connector = view.site.evses[evse_id], view.connectors[evse_id]
-    session = view.sessions.get(evse_id)
+    session, setpoint, feeder = view.sessions.get(evse_id), connector.setpoint, view.feeders[evse_id]
     sample = fresh_sample(connector, view.at, settings)
-    feeder = view.feeder(evse_id)
     drawn_kw = feeder.limit_for_kw(sample.power_kw) if sample and sample.power_kw else 0.0
     fallback_kw = fallback_limit_kw(connector, evse, view.safe_kw[evse_id])
     if view.overdraws.get(evse_id, 0) >= settings.ignoring_samples:
@@ -107,52 +106,49 @@ def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, ove
     if session is None and connector.online:
         if drawn_kw > STANDBY_KW:
             return _constant(evse.max_power_kw, BoundKind.IGNORING)
-        left_kw = _unreleased_kw(connector.setpoint)
-        return _constant(max(fallback_kw, left_kw), BoundKind.IDLE)
-    setpoint = connector.setpoint
+        return _constant(max(fallback_kw, _unreleased_kw(setpoint)), BoundKind.IDLE)
+    steerable = is_steerable(connector, session, view.at, settings)
     if setpoint is None:
         kind = BoundKind.SAFE_DEFAULT if connector.online else BoundKind.OFFLINE
-        bound = _constant(max(fallback_kw, drawn_kw), kind)
-    else:
-        alone = connector.online and session is not None and is_for(setpoint, session)
-        least_kw = max(drawn_kw, 0.0 if alone else fallback_kw)
-        bound = _bound_by_setpoint(setpoint, connector, feeder, least_kw, view.at, settings, overloaded=overloaded)
-    return replace(bound, steerable=is_steerable(connector, session, view.at, settings))
+        return _constant(max(fallback_kw, drawn_kw), kind, steerable=steerable)
+    alone = connector.online and session is not None and is_for(setpoint, session)
+    least_kw = drawn_kw if alone else max(drawn_kw, fallback_kw)
+    patience_s = settings.reaction_s if overloaded else settings.verification_timeout_s
+    return _bound_by_setpoint(view, connector, setpoint, least_kw, patience_s, settings, steerable=steerable)
 
 
-def _constant(limit_kw: float, kind: BoundKind) -> Bound:
-    return Bound(limit_kw, limit_kw, limit_kw, limit_kw, steerable=False, kind=kind)
+def _constant(limit_kw: float, kind: BoundKind, *, steerable: bool = False) -> Bound:
+    return Bound(limit_kw, limit_kw, limit_kw, limit_kw, steerable, kind)
 
 
 def _bound_by_setpoint(
-    setpoint: Setpoint,
+    view: GuardView,
     connector: Connector,
-    feeder: Feeder,
+    setpoint: Setpoint,
     least_kw: float,
-    at: datetime,
+    patience_s: float,
     settings: ControlSettings,
     *,
-    overloaded: bool,
+    steerable: bool,
 ) -> Bound:
-    state = effective_state(setpoint, at, settings)
-    seen_at = seen_within_at(setpoint, connector, feeder, at, settings)
-    until = at + timedelta(seconds=settings.lookahead_s)
-    new_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), until)
+    """What a limit on its way, or in force, lets an EVSE draw; ``patience_s`` is its time to be seen [s]."""
+    at, state = view.at, effective_state(setpoint, view.at, settings)
+    seen_at = seen_within_at(setpoint, connector, view.feeders[connector.evse_id], at, settings)
+    new_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), at + timedelta(seconds=settings.lookahead_s))
     ever_kw = greatest_between_kw(setpoint.periods, min(at, seen_at), at + FAR_AHEAD)
     before_kw = 0.0 if state is LimitState.VERIFIED else setpoint.bound_before_kw
     if state is LimitState.REJECTED:
         new_kw = ever_kw = 0.0
     may_kw = max(new_kw, before_kw, least_kw)
-    patience_s = settings.reaction_s if overloaded else settings.verification_timeout_s
     under_way = (
         connector.online
         and state in (LimitState.SENT, LimitState.ACCEPTED)
         and at - setpoint.sent_at <= timedelta(seconds=patience_s)
     )
     expected_kw = min(may_kw, new_kw) if under_way else may_kw
-    kind = _kind_of(state, online=connector.online)
     told_kw = min(may_kw, limit_at_kw(setpoint.periods, at))
-    return Bound(may_kw, expected_kw, max(may_kw, ever_kw), told_kw, steerable=False, kind=kind)
+    kind = _kind_of(state, online=connector.online)
+    return Bound(may_kw, expected_kw, max(may_kw, ever_kw), told_kw, steerable, kind)
 
 
 def _kind_of(state: LimitState, *, online: bool) -> BoundKind:
@@ -262,7 +258,7 @@ def verified(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> Set
         return None
     settled = setpoint.answered_at + timedelta(seconds=settings.settle_s)
     if sample is not None and sample.power_kw is not None and sample.at >= settled:
-        allowed_kw = view.feeder(evse_id).permitted_kw(setpoint.limit_at_kw(sample.at))
+        allowed_kw = view.feeders[evse_id].permitted_kw(setpoint.limit_at_kw(sample.at))
         within = sample.power_kw <= allowed_kw + settings.verification_tolerance_kw
         return replace(setpoint, state=LimitState.VERIFIED, verified_at=sample.at) if within else None
     reacted = setpoint.answered_at + timedelta(seconds=settings.reaction_s)

@@ -214,13 +214,37 @@ def standing_ceilings(site: Site, base: BaseLoad) -> tuple[Ceiling, ...]:
     return tuple(ceilings)
 
 
+@dataclass(frozen=True)
+class LoadPaths:
+    """Which ceilings each EVSE loads, and by how much per ampere at the plug."""
+
+    ceilings: tuple[Ceiling, ...]
+    """The limits to keep."""
+    feeders: Mapping[EvseId, Feeder]
+    """How each EVSE loads them."""
+    shares: Mapping[EvseId, tuple[tuple[int, complex], ...]]
+    """Index of each ceiling above an EVSE, with its share [kW/A or A/A]."""
+
+    @classmethod
+    def of(cls, site: Site, ceilings: Iterable[Ceiling], feeders: Mapping[EvseId, Feeder]) -> LoadPaths:
+        """The paths of a site from its plugs to its ceilings."""
+        listed = tuple(ceilings)
+        above = {circuit.id: {one.id for one in site.circuits_above(circuit.id)} for circuit in site.circuits}
+        shares = {}
+        for evse_id, feeder in feeders.items():
+            feeding = above[feeder.evse.circuit_id]
+            pairs = [
+                (index, ceiling.share(feeder)) for index, ceiling in enumerate(listed) if ceiling.circuit_id in feeding
+            ]
+            shares[evse_id] = tuple(pair for pair in pairs if pair[1] != 0)
+        return cls(listed, feeders, shares)
+
+
 class LoadTally:
     """The sum of loads under every ceiling, kept up to date while levels change.
 
     Args:
-        site: Whose tree of circuits.
-        ceilings: The limits to keep.
-        feeders: How each EVSE loads them.
+        paths: From plugs to ceilings.
         levels_a: Current counted at each plug [A].
         starting_a: Current at which vehicles could start at plugs that are idle now [A].
         starts: How many of them room is kept for under every ceiling: those that would weigh most.
@@ -228,18 +252,16 @@ class LoadTally:
 
     def __init__(
         self,
-        site: Site,
-        ceilings: Iterable[Ceiling],
-        feeders: Mapping[EvseId, Feeder],
+        paths: LoadPaths,
         levels_a: Mapping[EvseId, float],
         starting_a: Mapping[EvseId, float] = MappingProxyType({}),
         starts: int = 0,
     ) -> None:
-        self.ceilings = tuple(ceilings)
-        self.feeders = feeders
-        self.levels_a: dict[EvseId, float] = dict.fromkeys(feeders, 0.0)
-        self._totals = [ceiling.base for ceiling in self.ceilings]
-        self._shares = {evse_id: self._shares_of(site, feeder) for evse_id, feeder in feeders.items()}
+        self.ceilings = paths.ceilings
+        self.feeders = paths.feeders
+        self.levels_a: dict[EvseId, float] = dict.fromkeys(paths.feeders, 0.0)
+        self._shares = paths.shares
+        self._totals = [ceiling.base for ceiling in paths.ceilings]
         self._reserves = self._reserves_for(starting_a, starts)
         for evse_id, level_a in levels_a.items():
             self.set_level(evse_id, level_a)
@@ -247,19 +269,11 @@ class LoadTally:
     def _reserves_for(self, starting_a: Mapping[EvseId, float], starts: int) -> list[float]:
         """What is kept free under each ceiling, as if the greatest starts came in phase with the rest [kW or A]."""
         weights: list[list[float]] = [[] for _ in self.ceilings]
-        for evse_id, level_a in starting_a.items():
-            for index, share in self._shares[evse_id]:
-                weights[index].append(abs(share) * level_a)
+        if starts:
+            for evse_id, level_a in starting_a.items():
+                for index, share in self._shares[evse_id]:
+                    weights[index].append(abs(share) * level_a)
         return [sum(sorted(weight, reverse=True)[:starts]) for weight in weights]
-
-    def _shares_of(self, site: Site, feeder: Feeder) -> tuple[tuple[int, complex], ...]:
-        above = {circuit.id for circuit in site.circuits_above(feeder.evse.circuit_id)}
-        shares = []
-        for index, ceiling in enumerate(self.ceilings):
-            share = ceiling.share(feeder) if ceiling.circuit_id in above else 0j
-            if share != 0:
-                shares.append((index, share))
-        return tuple(shares)
 
     def set_level(self, evse_id: EvseId, level_a: float) -> None:
         """Count ``evse_id`` at ``level_a`` from now on [A]."""

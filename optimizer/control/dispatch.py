@@ -79,7 +79,7 @@ def _planned(
     elif plan is None or session_plan is None or session_plan.evse_id != connector.evse_id:
         return None
     else:
-        safe_kw, feeder = view.safe_kw[connector.evse_id], view.feeder(connector.evse_id)
+        safe_kw, feeder = view.safe_kw[connector.evse_id], view.feeders[connector.evse_id]
         periods = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings, session.accepted_power_kw)
         reason = reason_text(_reason_at(plan, session_plan, view.at))
     if not _is_due(view, connector, session, periods, settings):
@@ -105,16 +105,18 @@ def profile_of(
     span_end = min(at + timedelta(seconds=settings.profile_span_s), plan.boundaries[-1])
     periods = []
     for index, power_kw in enumerate(session_plan.power_kw):
-        start, end = max(plan.boundaries[index], at), plan.boundaries[index + 1]
-        if end <= at or start >= span_end:
+        start, end = plan.boundaries[index], plan.boundaries[index + 1]
+        if end <= at:
             continue
+        if start >= span_end:
+            break
         wanted_a = max(0.0, power_kw) / feeder.kw_per_a
         if accepted_kw and wanted_a > 0.0:
             own_a, step_a = accepted_kw / feeder.kw_per_a, feeder.evse.current_step_a
             if wanted_a > own_a - step_a:
                 wanted_a = max(wanted_a, own_a + settings.headroom_margin_kw / feeder.kw_per_a + step_a)
         level_a = feeder.stepped_a(wanted_a)
-        periods.append(LimitPeriod(start, feeder.evse.power_kw(level_a)))
+        periods.append(LimitPeriod(max(start, at), feeder.evse.power_kw(level_a)))
     tail = LimitPeriod(max(span_end, at), safe_kw)
     return shortened([*falling(periods), tail], settings.greatest_periods)
 

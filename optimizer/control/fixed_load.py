@@ -23,6 +23,6 @@ def fixed_load_kw(view: GuardView, settings: ControlSettings) -> dict[EvseId, fl
         waits_for_start = session is not None and session.transaction_id is None and bound.kind not in _OUT_OF_HAND
         if bound.steerable or waits_for_start or bound.kind is BoundKind.IDLE:
             continue
-        feeder = view.feeder(evse_id)
+        feeder = view.feeders[evse_id]
         fixed[evse_id] = feeder.evse.current_a(bound.may_kw) * feeder.kw_per_a
     return fixed

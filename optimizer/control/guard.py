@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from optimizer.control.bounds import Bound, BoundKind, bound_of, effective_state, fallback_limit_kw, is_for
-from optimizer.control.ceilings import Ceiling, Feeder, LoadTally
+from optimizer.control.ceilings import Ceiling, LoadPaths, LoadTally
 from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, says_the_same
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, base_load, ceilings_in_force, metered_import_exceeds
@@ -49,8 +49,7 @@ class _Count:
     view: GuardView
     settings: ControlSettings
     bounds: Mapping[EvseId, Bound]
-    feeders: Mapping[EvseId, Feeder]
-    ceilings: tuple[Ceiling, ...]
+    paths: LoadPaths
     starting_a: Mapping[EvseId, float]
 
     def tally(self, levels_kw: Mapping[EvseId, float]) -> LoadTally:
@@ -60,11 +59,11 @@ class _Count:
             for evse_id, level_kw in levels_kw.items()
         }
         starts = self.settings.concurrent_starts or 0
-        return LoadTally(self.view.site, self.ceilings, self.feeders, levels_a, self.starting_a, starts)
+        return LoadTally(self.paths, levels_a, self.starting_a, starts)
 
     def amps(self, evse_id: EvseId, limit_kw: float) -> float:
         """The current at the plug that a limit permits [A]."""
-        evse = self.feeders[evse_id].evse
+        evse = self.view.site.evses[evse_id]
         return min(evse.current_a(limit_kw), evse.max_current_a)
 
     def soon_kw(self, periods: Sequence[LimitPeriod]) -> float:
@@ -112,18 +111,19 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
 
 def _count(view: GuardView, settings: ControlSettings) -> _Count:
     bounds = all_bounds(view, settings)
-    feeders = {evse_id: view.feeder(evse_id) for evse_id in view.site.evses}
     starting_a = {
-        evse_id: feeders[evse_id].evse.current_a(bound.may_kw)
+        evse_id: view.site.evses[evse_id].current_a(bound.may_kw)
         for evse_id, bound in bounds.items()
         if bound.kind is BoundKind.IDLE and settings.concurrent_starts is not None
     }
     # Idle EVSEs draw nothing: what the site meter shows beyond all others is a load that nobody has told of.
     counted_kw = sum(
-        feeders[evse_id].permitted_kw(bound.may_kw) for evse_id, bound in bounds.items() if evse_id not in starting_a
+        view.feeders[evse_id].permitted_kw(bound.may_kw)
+        for evse_id, bound in bounds.items()
+        if evse_id not in starting_a
     )
     ceilings = ceilings_in_force(view, base_load(view, counted_kw, settings), settings)
-    return _Count(view, settings, bounds, feeders, ceilings, starting_a)
+    return _Count(view, settings, bounds, LoadPaths.of(view.site, ceilings, view.feeders), starting_a)
 
 
 def all_bounds(view: GuardView, settings: ControlSettings) -> dict[EvseId, Bound]:

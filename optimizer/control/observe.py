@@ -114,12 +114,16 @@ async def _connectors(
     online = {station.id: gateway.is_online(station.id) for station in site.stations}
     connectors = {}
     for evse in site.evses.values():
-        session = session_at.get(evse.id)
-        connector = known.get(evse.id) or Connector(
-            evse.id, evse.station_id, online=False, status=ConnectorStatus.UNKNOWN
-        )
-        connectors[evse.id] = replace(
-            connector, online=online[evse.station_id], session_id=session.id if session else None
+        session, held = session_at.get(evse.id), known.get(evse.id)
+        connectors[evse.id] = Connector(
+            evse.id,
+            evse.station_id,
+            online=online[evse.station_id],
+            status=held.status if held else ConnectorStatus.UNKNOWN,
+            session_id=session.id if session else None,
+            setpoint=held.setpoint if held else None,
+            safe_default_kw=held.safe_default_kw if held else None,
+            last_sample=held.last_sample if held else None,
         )
     return connectors
 
@@ -159,7 +163,7 @@ def _is_overdrawn(view: GuardView, sample: MeterSample, settings: ControlSetting
     allowed_kw = max(setpoint.limit_at_kw(sample.at), setpoint.limit_at_kw(sample.at - settle))
     if setpoint.state not in (LimitState.ACCEPTED, LimitState.VERIFIED):
         allowed_kw = max(allowed_kw, setpoint.bound_before_kw)
-    return sample.power_kw > view.feeder(sample.evse_id).permitted_kw(allowed_kw) + settings.verification_tolerance_kw
+    return sample.power_kw > view.feeders[sample.evse_id].permitted_kw(allowed_kw) + settings.verification_tolerance_kw
 
 
 async def _prices(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from optimizer.control.ceilings import BaseLoad, Ceiling, Feeder, PowerCeiling, phase_voltage_v, standing_ceilings
 from optimizer.control.settings import ControlSettings
@@ -12,7 +13,7 @@ from optimizer.domain.charger import Connector
 from optimizer.domain.event import GridEvent, GridEventKind, GridEventStatus
 from optimizer.domain.ids import CircuitId, EvseId
 from optimizer.domain.metering import MeterSample, SiteMeterReading
-from optimizer.domain.session import Session
+from optimizer.domain.session import Session, Vehicle
 from optimizer.domain.site import LimitSource, Site
 
 SAME_MOMENT_S = 5.0
@@ -42,12 +43,15 @@ class GuardView:
     overdraws: Mapping[EvseId, int]
     """Samples in a row in which an EVSE drew more than it was allowed; missing: none."""
 
-    def feeder(self, evse_id: EvseId) -> Feeder:
-        """How an EVSE loads its circuits, with the phases that its vehicle is known to use."""
-        session = self.sessions.get(evse_id)
-        if session is None:
-            return Feeder(self.site.evses[evse_id])
-        return Feeder(self.site.evses[evse_id], session.vehicle.phases_used, session.vehicle.min_current_a)
+    @cached_property
+    def feeders(self) -> dict[EvseId, Feeder]:
+        """How each EVSE loads its circuits, with the phases that its vehicle is known to use."""
+        feeders = {}
+        for evse_id, evse in self.site.evses.items():
+            session = self.sessions.get(evse_id)
+            vehicle = session.vehicle if session is not None else Vehicle()
+            feeders[evse_id] = Feeder(evse, vehicle.phases_used, vehicle.min_current_a)
+        return feeders
 
     def fresh_meter(self, settings: ControlSettings) -> SiteMeterReading | None:
         """The site meter's reading, unless it is too old to be believed."""

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from virtual_time import START, VirtualClock
 
-from optimizer.control.ceilings import BaseLoad, Feeder, LoadTally, phase_voltage_v, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, phase_voltage_v, standing_ceilings
 from optimizer.control.controller import SiteController
 from optimizer.control.profile import limit_at_kw
 from optimizer.control.settings import ControlSettings
@@ -404,7 +404,7 @@ class Bench:
         base = BaseLoad(self.building_kw, self.building_kw, (per_phase_a,) * 3)
         feeders = {evse_id: Feeder(evse) for evse_id, evse in self.site.evses.items()}
         amps = {evse_id: self.site.evses[evse_id].current_a(level) for evse_id, level in levels.items()}
-        tally = LoadTally(self.site, standing_ceilings(self.site, base), feeders, amps)
+        tally = LoadTally(LoadPaths.of(self.site, standing_ceilings(self.site, base), feeders), amps)
         return [str(ceiling) for ceiling in tally.exceeded() if tally.total_of(ceiling) > _limit_of(ceiling) + 1e-4]
 
     def limits_kw(self) -> dict[str, float]:

@@ -7,7 +7,7 @@ from math import sqrt
 import pytest
 from bench import ROOT, evse_at, site_with
 
-from optimizer.control.ceilings import BaseLoad, Feeder, LoadTally, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, standing_ceilings
 from optimizer.domain.ids import CircuitId, EvseId
 from optimizer.domain.site import Circuit, Evse, Phase, Site, Wiring
 
@@ -18,7 +18,9 @@ LINES = Wiring.LINE_TO_LINE
 
 def tally_of(site: Site, levels_a: dict[str, float], base: BaseLoad = NO_LOAD) -> LoadTally:
     feeders = {evse_id: Feeder(evse) for evse_id, evse in site.evses.items()}
-    return LoadTally(site, standing_ceilings(site, base), feeders, {EvseId(name): a for name, a in levels_a.items()})
+    return LoadTally(
+        LoadPaths.of(site, standing_ceilings(site, base), feeders), {EvseId(name): a for name, a in levels_a.items()}
+    )
 
 
 def currents_a(tally: LoadTally) -> list[float]:
@@ -107,7 +109,7 @@ def test_room_is_kept_under_each_ceiling_for_the_starts_that_would_weigh_most_th
     starting_a = {EvseId("b"): 6.0, EvseId("c"): 8.0, EvseId("d"): 6.0}
 
     def room_a(wanted: str, starts: int) -> float:
-        tally = LoadTally(site, standing_ceilings(site, NO_LOAD), feeders, {}, starting_a, starts)
+        tally = LoadTally(LoadPaths.of(site, standing_ceilings(site, NO_LOAD), feeders), {}, starting_a, starts)
         return tally.greatest_fit_a(EvseId(wanted))
 
     assert room_a("a", 0) == pytest.approx(20.0)

@@ -7,7 +7,7 @@ from bench import ROOT, evse_at, site_with
 from hypothesis import given
 from hypothesis import strategies as some
 
-from optimizer.control.ceilings import BaseLoad, Feeder, LoadTally, phase_voltage_v, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, phase_voltage_v, standing_ceilings
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.domain.ids import CircuitId
 from optimizer.domain.site import Circuit, Evse, Phase, Site, Wiring
@@ -115,7 +115,7 @@ def test_the_sum_keeps_every_limit(
     defaults_kw = safe_defaults_kw(site, deal_all=deal_all)
     levels_a = {evse_id: site.evses[evse_id].current_a(kw) for evse_id, kw in defaults_kw.items()}
     feeders = {evse_id: Feeder(evse) for evse_id, evse in site.evses.items()}
-    assert LoadTally(site, standing_ceilings(site, base), feeders, levels_a).exceeded() == []
+    assert LoadTally(LoadPaths.of(site, standing_ceilings(site, base), feeders), levels_a).exceeded() == []
     for evse_id, level_a in levels_a.items():
         assert level_a == 0.0 or level_a >= site.evses[evse_id].min_current_a - 1e-9
     assert defaults_kw == safe_defaults_kw(site, deal_all=deal_all)
