@@ -186,7 +186,7 @@ def garage_after(seed: int, habits: tuple[Habit, ...], happenings: int, **choice
 
 
 seeds = some.integers(0, 1_000_000)
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @few
