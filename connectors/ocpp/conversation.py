@@ -79,10 +79,13 @@ class Conversation:
             await asyncio.sleep(self._settings.after_boot_s)
         except TimeoutError:
             booted = False
-            await self._announce()
         connection.ready.set()
+        await self._announce()
         while self._settings.contact_stations:
             async with self._contacts:
                 await contact.make(booted=booted)
             await self._boots.get()
             booted = True
+            while not self._boots.empty():
+                # Of a station that boots again and again the last boot counts.
+                self._boots.get_nowait()

@@ -33,7 +33,7 @@ from connectors.ocpp.transport import StationConnection
 from connectors.ocpp.v16 import Answers16
 from connectors.ocpp.v16_calls import Calls16
 from connectors.ocpp.v201 import Answers201
-from connectors.ocpp.v201_calls import Calls201
+from connectors.ocpp.v201_calls import Calls21, Calls201
 from optimizer.domain.charger import LimitCommand, StationBooted
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.site import Station
@@ -205,11 +205,18 @@ class OcppCentralSystem:
             connection.start(conversation.accompany(connection, contact))
             await connection.serve(silence_limit_s)
         finally:
-            if self._links.get(station_id) is link:
-                del self._links[station_id]
-                record.health.connected_at = None
-                await self._events.station_disconnected(station_id, self._clock.now())
-            link.ended.set()
+            try:
+                await self._say_goodbye(record, link)
+            finally:
+                link.ended.set()
+
+    async def _say_goodbye(self, record: StationRecord, link: StationLink) -> None:
+        """Tell that a station is gone, unless a newer connection has taken the place of the one that ended."""
+        station_id = record.station.id
+        if self._links.get(station_id) is link:
+            del self._links[station_id]
+            record.health.connected_at = None
+            await self._events.station_disconnected(station_id, self._clock.now())
 
     def _dialect(self, version: Version, intake: StationIntake) -> tuple[Answers, Calls]:
         spread = self._settings.heartbeat_spread_share * self._settings.heartbeat_interval_s
@@ -218,7 +225,8 @@ class OcppCentralSystem:
         interval_s = max(1, round(self._settings.heartbeat_interval_s + spread * (2 * share - 1)))
         if version is Version.V16:
             return Answers16(intake, interval_s), Calls16()
-        return Answers201(intake, interval_s, version), Calls201(version)
+        calls = Calls21(self._settings.plan_lasts_offline_s) if version is Version.V21 else Calls201(version)
+        return Answers201(intake, interval_s, version), calls
 
     def health(self, station_id: StationId) -> StationHealth:
         """Counters and notices of one station.
@@ -298,6 +306,8 @@ class OcppCentralSystem:
 def _evse_places(records: Iterable[StationRecord]) -> dict[EvseId, Place]:
     places: dict[EvseId, Place] = {}
     for record in records:
+        if not record.evses:
+            raise InvalidConfiguration(f"stations.{record.station.id}.evses", (), "name at least one EVSE")
         if len(record.evses) != len(record.station.evses):
             numbers = [evse.ocpp_evse_id for evse in record.station.evses]
             raise InvalidConfiguration(

@@ -87,6 +87,8 @@ class OcppSettings:
     """Time after which a limit should show in the meter, by the injected clock [s]."""
     backdate_s: float = 60.0
     """How far in the past a charging schedule starts, by the injected clock [s]."""
+    plan_lasts_offline_s: int | None = None
+    """Time after which an offline station of OCPP 2.1 drops its plan for the safe default [s]; ``None``: never."""
     skew_threshold_s: float = 30.0
     """Difference of a station's clock from ours that is corrected [s]."""
 

@@ -17,7 +17,7 @@ from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import Evse, Station
 
 REMEMBERED = 32
-"""Transactions and repeats remembered of each station."""
+"""Transactions and repeats remembered of each EVSE."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -39,7 +39,7 @@ _BUSIEST_FIRST = (
 class Recent(Generic[_Key, _Value]):
     """A dictionary of the newest few entries."""
 
-    def __init__(self, greatest_number: int = REMEMBERED) -> None:
+    def __init__(self, greatest_number: int) -> None:
         self._entries: OrderedDict[_Key, _Value] = OrderedDict()
         self._greatest_number = greatest_number
 
@@ -90,11 +90,11 @@ class StationRecord:
         self.meters: dict[int, MeterHistory] = {number: MeterHistory(evse) for number, evse in self.evses.items()}
         self.active: dict[int, TransactionId] = {}
         """The running transaction of each EVSE number."""
-        self.places: Recent[TransactionId, int] = Recent()
+        self.places: Recent[TransactionId, int] = Recent(REMEMBERED * len(self.evses))
         """EVSE number of running and finished transactions."""
-        self.opened: Recent[str, TransactionOpened] = Recent()
+        self.opened: Recent[str, TransactionOpened] = Recent(REMEMBERED * len(self.evses))
         """Answers to StartTransaction by content, for stations that repeat it."""
-        self.sequence: Recent[TransactionId, int] = Recent()
+        self.sequence: Recent[TransactionId, int] = Recent(REMEMBERED * len(self.evses))
         """Last sequence number of each transaction (2.x)."""
         self.gaps: list[TransactionId] = []
         """Transactions of which messages are missing, to be asked about (2.x)."""

@@ -1,4 +1,4 @@
-"""Messages to a charging station of OCPP 2.0.1, and of 2.1 in the form of 2.0.1."""
+"""Messages to a charging station of OCPP 2.0.1, and of 2.1, which differ in what a plan may say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from ocpp.v201 import call, datatypes, enums
 
 from connectors.ocpp.frames import Json
-from connectors.ocpp.outbound import Message, SettingName, Trigger, message_of
+from connectors.ocpp.outbound import Message, SettingName, Trigger, checked, message_of
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, instant_text, part, parts
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
@@ -175,6 +175,29 @@ class Calls201:
     def transaction_status(self, transaction_id: TransactionId) -> Message | None:
         """GetTransactionStatusRequest."""
         return self._message(call.GetTransactionStatus(transaction_id))
+
+
+class Calls21(Calls201):
+    """Builds the messages of OCPP 2.1: those of 2.0.1, and the end of a plan when the station is offline.
+
+    The fields that 2.1 adds are written as they stand in JSON; the `ocpp` package cannot carry all of them.
+
+    Args:
+        plan_lasts_offline_s: Time that a plan stays valid offline [s]; ``None``: without end.
+    """
+
+    def __init__(self, plan_lasts_offline_s: int | None = None) -> None:
+        super().__init__(Version.V21)
+        self._plan_lasts_offline_s = plan_lasts_offline_s
+
+    def set_profile(self, profile: ProfileRequest) -> Message:
+        """SetChargingProfileRequest of 2.1."""
+        message = super().set_profile(profile)
+        if self._plan_lasts_offline_s is None or profile.purpose is not ProfilePurpose.PLAN:
+            return message
+        ends = {"maxOfflineDuration": self._plan_lasts_offline_s, "invalidAfterOfflineDuration": True}
+        payload = {**message.payload, "chargingProfile": {**message.payload["chargingProfile"], **ends}}
+        return checked(Message(message.action, payload), self.version)
 
 
 def _token(token_id: TokenId) -> Any:

@@ -9,10 +9,15 @@ from datetime import timedelta
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from connectors.clock import SystemClock
 from connectors.ocpp.outbound import Message
-from connectors.ocpp.settings import Version
+from connectors.ocpp.security import SecurityProfile, StationGate
+from connectors.ocpp.server import OcppCentralSystem
+from connectors.ocpp.settings import OcppSettings, Version
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState, StationBooted
 from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.site import Station
+from optimizer.errors import InvalidConfiguration
 
 S16 = StationId("S16")
 
@@ -93,6 +98,22 @@ class TestBoot:
         del bench.events.failures["station_booted"]
         assert (await station.boot())["status"] == "Accepted"
         assert bench.system.health(S16).failed_answers == 1
+
+    async def test_failing_store_at_a_silent_return_costs_no_limits(self, bench) -> None:
+        bench.events.failures["station_booted"] = RuntimeError("database is gone")
+        station = await bench.station()
+        assert (await bench.system.set_limit(limit(bench, 5.0))).state is LimitState.ACCEPTED
+        del bench.events.failures["station_booted"]
+        await station.call("Heartbeat")
+        assert len(bench.events.of("station_booted")) == 1
+
+    async def test_failing_store_at_the_end_leaves_the_station_offline(self, bench) -> None:
+        station = await bench.booted()
+        bench.events.failures["station_disconnected"] = RuntimeError("database is gone")
+        await station.close()
+        await bench.eventually(lambda: not bench.system.is_online(S16))
+        del bench.events.failures["station_disconnected"]
+        assert (await (await bench.station()).boot())["status"] == "Accepted"
 
     async def test_calls_wait_for_the_boots_answer(self, open_bench, quick_settings) -> None:
         async with open_bench(replace(quick_settings, settle_s=30.0)) as bench:
@@ -346,3 +367,40 @@ async def test_profile_start_follows_a_skewed_clock(bench) -> None:
     await bench.system.set_limit(limit(bench, 5.0))
     schedule = station.payloads("SetChargingProfile")[0]["csChargingProfiles"]["chargingSchedule"]
     assert schedule["startSchedule"] == "2026-03-02T09:02:00Z"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ids"),
+    [
+        pytest.param([], [], id="no EVSE"),
+        pytest.param([1, 1], ["a", "b"], id="one number twice"),
+        pytest.param([1, 2], ["a", "a"], id="one id twice"),
+    ],
+)
+async def test_stations_that_cannot_be_told_apart_are_refused(make_evse, numbers, ids) -> None:
+    evses = tuple(replace(make_evse("S", number), id=EvseId(name)) for number, name in zip(numbers, ids, strict=True))
+    with pytest.raises(InvalidConfiguration):
+        OcppCentralSystem(
+            [Station(StationId("S"), evses)],
+            None,
+            SystemClock(),
+            OcppSettings(),
+            StationGate(SecurityProfile.NONE),
+        )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"versions": ()},
+        {"call_timeout_s": 0},
+        {"call_attempts": 0},
+        {"heartbeat_spread_share": 1.0},
+        {"message_limit_bytes": 10},
+        {"queue_patience_s": float("inf")},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes) -> None:
+    with pytest.raises(InvalidConfiguration) as refused:
+        OcppSettings(**changes)
+    assert next(iter(changes)) in str(refused.value)

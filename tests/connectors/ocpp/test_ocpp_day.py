@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -191,6 +192,21 @@ class TestOneSession:
         await bench.eventually(lambda: not bench.system.is_online(StationId(station_id)))
         assert await states_of(bench, command) is LimitState.UNANSWERED
         assert bench.events.of("station_disconnected") == [station_id]
+
+
+@pytest.mark.parametrize(("version", "ends"), [("ocpp2.1", True), ("ocpp2.0.1", False)])
+async def test_plan_of_21_ends_offline_where_the_settings_say_so(open_bench, quick_settings, version, ends) -> None:
+    async with open_bench(replace(quick_settings, plan_lasts_offline_s=900)) as bench:
+        station = await bench.booted("S201", version)
+        limit = (LimitPeriod(bench.clock.at, 5.0),)
+        command = LimitCommand(StationId("S201"), EvseId("S201-1"), TransactionId("tx-a"), limit)
+        await bench.system.set_safe_default(StationId("S201"), EvseId("S201-1"), 4.14)
+        await bench.system.set_limit(command)
+        safe, plan = (payload["chargingProfile"] for payload in station.payloads("SetChargingProfile"))
+        assert "maxOfflineDuration" not in safe
+        assert (plan.get("maxOfflineDuration"), plan.get("invalidAfterOfflineDuration")) == (
+            (900, True) if ends else (None, None)
+        )
 
 
 async def states_of(bench, command):
