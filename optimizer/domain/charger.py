@@ -94,6 +94,8 @@ class Setpoint:
     """What the EVSE may have drawn before; counts until this setpoint is verified [kW]."""
     reason: str = ""
     """Which limit, price or target binds."""
+    drawn_before_kw: float | None = None
+    """What was metered when it was sent [kW]; ``None``: nothing fresh."""
 
     def limit_at_kw(self, instant: datetime) -> float:
         """Limit in force at ``instant`` [kW]."""
