@@ -194,14 +194,16 @@ class FileCapabilities(MemoryCapabilities):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._turn = asyncio.Lock()
         if path.exists():
             self._known = _read_capabilities(path)
 
     async def save(self, identity: StationIdentity, capability: StationCapability) -> None:
         """Keep what was proven of it, on disk when this returns."""
         await super().save(identity, capability)
-        entries = [{**asdict(kind), **asdict(known)} for kind, known in self._known.items()]
-        await asyncio.to_thread(self._write, json.dumps(entries, indent=1))
+        async with self._turn:
+            entries = [{**asdict(kind), **asdict(known)} for kind, known in self._known.items()]
+            await asyncio.to_thread(self._write, json.dumps(entries, indent=1))
 
     def _write(self, text: str) -> None:
         fresh = self._path.with_suffix(".new")

@@ -94,6 +94,8 @@ class StationRecord:
         """EVSE number of running and finished transactions."""
         self.opened: Recent[str, TransactionOpened] = Recent(REMEMBERED * len(self.evses))
         """Answers to StartTransaction by content, for stations that repeat it."""
+        self.refused_starts = 0
+        """Starts at connectors that do not exist, of which the end is still to come (1.6)."""
         self.sequence: Recent[TransactionId, int] = Recent(REMEMBERED * len(self.evses))
         """Last sequence number of each transaction (2.x)."""
         self.gaps: list[TransactionId] = []

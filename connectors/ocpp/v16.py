@@ -75,6 +75,7 @@ class Answers16(SharedAnswers):
     async def _start(self, payload: Json) -> Json:
         number = self._intake.evse_number(whole_number(payload.get("connectorId")))
         if number is None:
+            self._intake.record.refused_starts += 1
             return {"transactionId": REFUSED_TRANSACTION_ID, "idTagInfo": token_answer(False)}
         told = [payload.get(name) for name in ("connectorId", "idTag", "meterStart", "timestamp")]
         content = repr(told)
@@ -93,10 +94,14 @@ class Answers16(SharedAnswers):
 
     async def _stop(self, payload: Json) -> Json:
         answer: Json = {"idTagInfo": token_answer(True)} if "idTag" in payload else {}
-        transaction_id = _transaction_id(payload)
+        transaction_id, record = _transaction_id(payload), self._intake.record
+        if transaction_id == str(REFUSED_TRANSACTION_ID) and record.refused_starts > 0:
+            # The end of what was refused is none of the transactions that run.
+            record.refused_starts -= 1
+            return answer
         if transaction_id is None or transaction_id in NO_TRANSACTION:
             self._intake.violation("stop of no transaction", transaction_id)
-            transaction_id = self._intake.record.only_active()
+            transaction_id = record.only_active()
         if transaction_id is None:
             return answer
         entries = parts(payload, "transactionData")

@@ -226,6 +226,14 @@ class TestStop16:
         )
         assert bench.events.of("transaction_finished")[0].transaction_id == "101"
 
+    async def test_end_of_a_refused_start_ends_no_other_transaction(self, bench) -> None:
+        station = await bench.booted("D16")
+        await station.call("StartTransaction", start_16(bench, connector=1))
+        refused = await station.call("StartTransaction", start_16(bench, connector=7))
+        told = {"transactionId": refused["transactionId"], "meterStop": 0, "timestamp": text(bench.clock.at)}
+        assert await station.call("StopTransaction", told) == {}
+        assert bench.events.of("transaction_finished") == []
+
     async def test_missing_id_with_two_running_is_answered_and_told(self, bench) -> None:
         station = await bench.booted("D16")
         await station.call("StartTransaction", start_16(bench, connector=1))
