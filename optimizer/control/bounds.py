@@ -249,19 +249,29 @@ def may_be_sent_again(setpoint: Setpoint, at: datetime, settings: ControlSetting
 def verified(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> Setpoint | None:
     """The setpoint of an EVSE with the proof that it is kept; ``None`` where there is no new proof.
 
-    The proof is a meter sample newer than the answer and within the limit. A station that meters nothing while nothing
-    flows gives it by its status, once it has had time to react.
+    The proof is a meter sample newer than the answer and within the limit, where before more was drawn than the limit
+    permits now. A vehicle that drew less all along proves nothing until the slowest station would have acted; then a
+    station that meters nothing while nothing flows gives the proof by its status.
+
+        drawn 7 kW ~~~~~~~              drawn
+        told  3 kW        |  ~v~~~      told  3 kW    |
+                                        drawn 2 kW ~~~|~~~~~~~~~~~v~~
+                          answer                      answer      + slowest action
     """
     connector = view.connectors[evse_id]
     setpoint, sample = connector.setpoint, connector.last_sample
     if setpoint is None or setpoint.state is not LimitState.ACCEPTED or setpoint.answered_at is None:
         return None
-    settled = setpoint.answered_at + timedelta(seconds=settings.settle_s)
-    if sample is not None and sample.power_kw is not None and sample.at >= settled:
-        allowed_kw = view.feeders[evse_id].permitted_kw(setpoint.limit_at_kw(sample.at))
-        within = sample.power_kw <= allowed_kw + settings.verification_tolerance_kw
-        return replace(setpoint, state=LimitState.VERIFIED, verified_at=sample.at) if within else None
-    reacted = setpoint.answered_at + timedelta(seconds=settings.reaction_s)
-    if connector.online and connector.status in NOTHING_FLOWS and view.at >= reacted:
+    acted_at = setpoint.answered_at + timedelta(seconds=settings.slowest_action_s)
+    settled_at = setpoint.answered_at + timedelta(seconds=settings.settle_s)
+    if sample is not None and sample.power_kw is not None and sample.at >= settled_at:
+        limit_kw = setpoint.limit_at_kw(sample.at)
+        allowed_kw = view.feeders[evse_id].permitted_kw(limit_kw) + settings.verification_tolerance_kw
+        has_fallen = setpoint.drawn_before_kw is not None and setpoint.drawn_before_kw > allowed_kw
+        frees_nothing = setpoint.bound_before_kw <= limit_kw
+        if sample.power_kw <= allowed_kw and (has_fallen or frees_nothing or sample.at >= acted_at):
+            return replace(setpoint, state=LimitState.VERIFIED, verified_at=sample.at)
+        return None
+    if connector.online and connector.status in NOTHING_FLOWS and view.at >= acted_at:
         return replace(setpoint, state=LimitState.VERIFIED, verified_at=view.at)
     return None

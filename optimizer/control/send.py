@@ -20,7 +20,7 @@ from optimizer.control.observe import observe_guard
 from optimizer.control.pauses import zero_stretches
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
-from optimizer.control.view import GuardView
+from optimizer.control.view import GuardView, fresh_sample
 from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
 from optimizer.domain.ids import EvseId, SessionId, StationId
 from optimizer.domain.moment import Interval
@@ -173,6 +173,7 @@ class LimitSender:
         """Store every command as sent, then send them all at once."""
         pairs = []
         for command in commands:
+            sample = fresh_sample(view.connectors[command.evse_id], view.at, self._settings)
             setpoint = Setpoint(
                 command.evse_id,
                 command.periods,
@@ -180,6 +181,7 @@ class LimitSender:
                 sent_at=view.at,
                 bound_before_kw=decision.bounds[command.evse_id].lasting_kw,
                 reason=command.reason,
+                drawn_before_kw=sample.power_kw if sample else None,
             )
             await self._tell_pauses(view, command.evse_id)
             await self._stores.connectors.save_setpoint(setpoint)

@@ -17,6 +17,7 @@ _MAY_BE_ZERO = frozenset(
         "peak_hint_kw",
         "measured_hold_s",
         "settle_s",
+        "slowest_action_s",
         "concurrent_starts",
     }
 )
@@ -54,6 +55,8 @@ class ControlSettings:
     """Metered power may be this much above a limit and still be within it [kW]."""
     settle_s: float = 5.0
     """Samples taken less than this after an answer say nothing of the new limit [s]."""
+    slowest_action_s: float = 30.0
+    """Stations may act this long after their answer; only a draw that has fallen proves a reduction sooner [s]."""
     verification_timeout_s: float = 150.0
     """Time for a reduction to be seen in the meter before others are cut in its place [s]."""
     reaction_s: float = 15.0

@@ -131,39 +131,50 @@ def test_steerable(case: str, view: GuardView, steerable: bool) -> None:
     assert bound_of(view, EVSE, SETTINGS).steerable is steerable, case
 
 
-def accepted_with(power_kw: float | None, age_s: float = 2.0, **more: object) -> GuardView:
+def accepted_with(
+    power_kw: float | None, age_s: float = 2.0, *, sent_s: float = -20.0, drew_kw: float | None = 6.9, **more: object
+) -> GuardView:
+    """Told 3 kW, after 7 kW, answered a second later; a sample of some seconds ago."""
     samples = () if power_kw is None else (sample_of(SITE, "a", power_kw, age_s),)
-    setpoint = setpoint_of("a", ACCEPTED, (-20, 3.0), before_kw=7.0)
+    setpoint = setpoint_of("a", ACCEPTED, (sent_s, 3.0), before_kw=7.0, sent_s=sent_s)
+    setpoint = replace(setpoint, drawn_before_kw=drew_kw)
     return view_of(SITE, sessions=HERE, setpoints=(setpoint,), samples=samples, **more)  # type: ignore[arg-type]
 
 
 SUSPENDED = {"a": ConnectorStatus.SUSPENDED_BY_VEHICLE}
 
+PROOFS = [
+    ("within the limit", accepted_with(2.9), True),
+    ("within the tolerance", accepted_with(3.25), True),
+    ("above it", accepted_with(3.4), False),
+    ("a sample from before the answer", accepted_with(0.0, age_s=20.0), False),
+    ("a sample from right after the answer, the car still ramps", accepted_with(2.0, age_s=16.0), False),
+    ("it drew less all along: too early to tell", accepted_with(2.0, drew_kw=2.0), False),
+    ("what it drew is not known: too early to tell", accepted_with(2.0, drew_kw=None), False),
+    (
+        "it drew less all along, and the slowest station would have acted",
+        accepted_with(2.0, drew_kw=2.0, sent_s=-40),
+        True,
+    ),
+    ("no sample", accepted_with(None, sent_s=-40), False),
+    ("no sample, but the station says that nothing flows", accepted_with(None, sent_s=-40, status=SUSPENDED), True),
+    ("the same, too early", accepted_with(None, status=SUSPENDED), False),
+    ("the meter is believed before the status", accepted_with(6.0, sent_s=-40, status=SUSPENDED), False),
+    ("not answered yet", down(SENT), False),
+    ("rejected", down(REJECTED), False),
+    ("seen already", down(VERIFIED), False),
+]
 
-@pytest.mark.parametrize(
-    ("case", "view", "proven"),
-    [
-        ("within the limit", accepted_with(2.9), True),
-        ("within the tolerance", accepted_with(3.25), True),
-        ("above it", accepted_with(3.4), False),
-        ("a sample from before the answer", accepted_with(0.0, age_s=20.0), False),
-        ("a sample from right after the answer, the car still ramps", accepted_with(2.0, age_s=16.0), False),
-        ("no sample", accepted_with(None), False),
-        ("no sample, but the station says that nothing flows", accepted_with(None, status=SUSPENDED), True),
-        ("the meter is believed before the status", accepted_with(6.0, status=SUSPENDED), False),
-        ("not answered yet", down(SENT), False),
-        ("rejected", down(REJECTED), False),
-        ("seen already", down(VERIFIED), False),
-    ],
-)
+
+@pytest.mark.parametrize(("case", "view", "proven"), PROOFS, ids=[case[0] for case in PROOFS])
 def test_proof(case: str, view: GuardView, proven: bool) -> None:
     setpoint = verified(view, EVSE, SETTINGS)
-    assert (setpoint is not None and setpoint.state is VERIFIED) is proven, case
+    assert (setpoint is not None and setpoint.state is VERIFIED) is proven
 
 
 def test_a_one_phase_vehicle_must_stay_within_its_own_share_of_the_limit() -> None:
     sessions = (session_at("a", phases_used=1),)
-    setpoint = setpoint_of("a", ACCEPTED, (-20, 4.14), before_kw=22.08)
+    setpoint = replace(setpoint_of("a", ACCEPTED, (-20, 4.14), before_kw=22.08), drawn_before_kw=7.0)
     within = view_of(SITE, sessions=sessions, setpoints=(setpoint,), samples=(sample_of(SITE, "a", 1.4),))
     above = view_of(SITE, sessions=sessions, setpoints=(setpoint,), samples=(sample_of(SITE, "a", 3.7),))
     assert verified(within, EVSE, SETTINGS) is not None
