@@ -9,7 +9,7 @@ from typing import Literal
 import structlog
 
 # Lines for each poll or tick say nothing that our own lines do not.
-_QUIET_LIBRARIES = ("aiosqlite", "asyncio", "alembic", "sqlalchemy", "urllib3", "pyomo", "ocpp")
+_QUIET_LIBRARIES = ("asyncio", "alembic", "sqlalchemy", "urllib3", "pyomo", "ocpp")
 # It warns of each run that is left out because the one before has not ended, which is what it is told to do.
 _SILENT_LIBRARIES = ("apscheduler",)
 

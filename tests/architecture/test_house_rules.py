@@ -19,13 +19,13 @@ BROAD_EXCEPT_PLACES = {
 }
 
 UNIT_SUFFIXES = (
-    "_kw", "_kwh", "_a", "_v", "_w", "_wh", "_va", "_hz", "_h", "_s", "_ms", "_minutes", "_hours", "_days", "_days_left",
+    "_kw", "_kwh", "_a", "_v", "_w", "_wh", "_va", "_hz", "_h", "_s", "_ms", "_minutes", "_hours", "_days", "days_left",
     "_per_kwh", "_per_kw", "_per_kwh_at", "_a_per_kw", "_kw_per_kwh", "_deg", "_c", "_w_per_m2", "_m_per_s", "_hpa", "_kg", "_mb", "_mib",
     "_per_year", "_per_month", "_per_s", "_per_minute",
 )  # fmt: skip
 DIMENSIONLESS = re.compile(
-    r"(^|_)(soc|efficiency|weight|share|gap|ratio|probability|factor|speed|tolerance|turbidity|albedo|exponent"
-    r"|worth|money|objective|bound|value|amount|price|coefficient|fraction|quantile|caution|rate|jitter|dual|budget)s?($|_)"
+    r"^prefer_|^(permitted|greatest|limit)$|(^|_)(soc|efficiency|weight|share|gap|ratio|probability|factor|speed|tolerance|turbidity|albedo|exponent"
+    r"|worth|money|cost|chance|curve|care|objective|bound|value|amount|price|coefficient|fraction|quantile|caution|rate|jitter|dual|budget)s?($|_)"
 )
 FORBIDDEN_NAMES = {"data", "info", "manager", "utils", "helper", "common", "helpers"}
 
