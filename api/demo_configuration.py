@@ -22,7 +22,7 @@ from optimizer.domain.series import PriceSeries
 from optimizer.domain.site import Site
 from scenarios.garage import DAY_END, DAY_START, TIME_ZONE, GarageDay, garage_site
 
-IMPORT_LIMIT_KW = 80.0
+IMPORT_LIMIT_KW = 100.0
 PV_PEAK_KW = 30.0
 GREATEST_BUILDING_KW = 50.0
 PEAK_HINT_KW = 61.7

@@ -34,16 +34,17 @@ def as_json(report: DayReport) -> Json:
         "wanted_kwh": round(report.wanted_kwh, 3),
         "delivered_kwh": round(report.delivered_kwh, 3),
         "unserved_kwh": round(report.wanted_kwh - report.delivered_kwh, 3),
-        "currency": report.balance["bill"]["currency"],
+        "currency": report.bill["currency"],
         "total_cost": str(report.cost),
         "uncontrolled_cost": str(report.uncontrolled_cost),
         "saved": str(report.saved),
-        "peak_kw": report.balance["bill"]["peak_kw"],
+        "peak_kw": report.bill["peak_kw"],
         "uncontrolled_peak_kw": str(report.uncontrolled_bill.peak_kw),
         "greatest_import_kw": round(report.extremes.import_kw, 3),
         "import_limit_kw": report.import_limit_kw,
         "limit_violations": len(report.excesses),
         "records": report.records,
+        "bill": report.bill,
         "balance": report.balance,
         "grid_event": report.grid_event,
         "grid_event_peak_kw": round(report.grid_event_peak_kw, 3),
@@ -56,7 +57,7 @@ def as_json(report: DayReport) -> Json:
 
 
 def _figures(report: DayReport) -> Table:
-    currency = report.balance["bill"]["currency"]
+    currency = report.bill["currency"]
     limit = f"{report.import_limit_kw:g} kW"
     table = Table(title="The day", title_justify="left")
     for heading in ("", "controlled", "uncontrolled", "difference"):
@@ -79,7 +80,7 @@ def _figures(report: DayReport) -> Table:
         f"{-report.saved:+}",
         style="bold",
     )
-    peak_kw, uncontrolled_peak_kw = Decimal(report.balance["bill"]["peak_kw"]), report.uncontrolled_bill.peak_kw
+    peak_kw, uncontrolled_peak_kw = Decimal(report.bill["peak_kw"]), report.uncontrolled_bill.peak_kw
     table.add_row(
         "billed peak", f"{peak_kw:.1f} kW", f"{uncontrolled_peak_kw:.1f} kW", f"{peak_kw - uncontrolled_peak_kw:+.1f}"
     )
@@ -93,16 +94,16 @@ def _figures(report: DayReport) -> Table:
 
 
 def _bearers(report: DayReport) -> Table:
-    bill = report.balance["bill"]
+    shares, energy_kwh = report.balance["total"], report.balance["energy_kwh"]
     table = Table(title="Who bears the bill", title_justify="left")
-    table.add_column("bearer")
-    table.add_column(f"{bill['currency']}", justify="right")
-    for share in report.balance["shares"]:
-        name = f"{report.records} sessions" if share["payer"] == "sessions" else share["payer"]
-        table.add_row(name, share["amount"])
-    table.add_row("sum", str(sum(Decimal(share["amount"]) for share in report.balance["shares"])))
-    table.add_row("bill", bill["total"], style="bold")
-    table.add_row("difference", report.balance["difference"])
+    table.add_column("")
+    table.add_column("kWh", justify="right")
+    table.add_column(report.bill["currency"], justify="right")
+    names = {"sessions": f"{report.records} sessions", "building": "building", "losses": "losses"}
+    names |= {"unassigned": "energy of no session", "bill": "the site's bill", "difference": "difference"}
+    for field, name in names.items():
+        style = "bold" if field == "bill" else ""
+        table.add_row(name, energy_kwh[field], shares[field], style=style, end_section=field == "unassigned")
     return table
 
 
@@ -127,7 +128,7 @@ def _of(part_kwh: float, whole_kwh: float) -> str:
 
 def _by_component(report: DayReport) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
     controlled: dict[str, Decimal] = {}
-    for line in report.balance["bill"]["lines"]:
+    for line in report.bill["lines"]:
         controlled[line["component"]] = controlled.get(line["component"], Decimal(0)) + Decimal(line["amount"])
     uncontrolled: dict[str, Decimal] = {}
     for one in report.uncontrolled_bill.lines:

@@ -61,7 +61,7 @@ def _draw_load(axes: Any, report: DayReport) -> None:
     axes.set_ylabel("kW, mean of 15 min")
     axes.set_title(
         f"{report.sessions} cars, {report.delivered_kwh:.0f} of {report.wanted_kwh:.0f} kWh delivered:"
-        f" {report.cost} {report.balance['bill']['currency']} instead of {report.uncontrolled_cost}",
+        f" {report.cost} {report.bill['currency']} instead of {report.uncontrolled_cost}",
         loc="left",
     )
     axes.legend(loc="upper right", frameon=False)

@@ -73,8 +73,10 @@ class DayReport:
     """Stretches above the site limit, exactly."""
     import_limit_kw: float
     """The site limit [kW]."""
+    bill: Json
+    """The site's bill, from the service."""
     balance: Json
-    """The site's bill and who bears which part, from the service."""
+    """Who bears which part of it, from the service."""
     uncontrolled_bill: SiteBill
     """What that would have cost, by the same tariff and method."""
     records: int
@@ -95,7 +97,7 @@ class DayReport:
         checks = {
             f"the site drew more than {self.import_limit_kw:g} kW: {self.excesses}": bool(self.excesses),
             f"{self.sessions} cars came but {self.records} have a final record": self.records != self.sessions,
-            f"records and bill differ by {self.balance['difference']}": not self.balance["balanced"],
+            f"records and bill differ by {self.balance['total']['difference']}": not self.balance["adds_up"],
             f"cost {self.cost} is not below uncontrolled {self.uncontrolled_cost}": self.cost >= self.uncontrolled_cost,
             f"{self.unacknowledged} transaction messages were never acknowledged": self.unacknowledged > 0,
             f"the service broke the protocol: {self.protocol_violations}": bool(self.protocol_violations),
@@ -107,7 +109,7 @@ class DayReport:
     @property
     def cost(self) -> Decimal:
         """The bill of the day [currency]."""
-        return Decimal(self.balance["bill"]["total"])
+        return Decimal(self.bill["total"])
 
     @property
     def uncontrolled_cost(self) -> Decimal:
@@ -234,6 +236,7 @@ class LiveDay:
     async def _report(self, virtual: VirtualSite, totals: Sequence[SessionTotal]) -> DayReport:
         window = {"start": DAY_START.isoformat(), "end": DAY_END.isoformat()}
         balance = await self._client.post(f"/v1/sites/{self._site.id}/close-window", window)
+        bills = await self._client.get("/v1/bills")
         finals = await self._client.get("/v1/energy-cost-records", status="final")
         event = await self._client.get(f"/v1/grid-events/{self._grid_event_id}")
         posts = evse_of_post(self._site)
@@ -249,6 +252,7 @@ class LiveDay:
             extremes=virtual.plant.extremes,
             excesses=virtual.plant.excesses,
             import_limit_kw=self._site.grid_connection.import_limit_kw,
+            bill=next(bill for bill in bills["bills"] if bill["start"] == balance["start"]),
             balance=balance,
             uncontrolled_bill=bill_of(uncontrolled, self._site, self._tariff),
             records=len({record["session_id"] for record in finals["energy_cost_records"]}),

@@ -95,9 +95,11 @@ def _assert_everything_is_recorded_once(report: DayReport, records: list[dict[st
 def _assert_bill_is_shared_exactly(report: DayReport, records: list[dict[str, Any]]) -> None:
     """Records + building + losses + unassigned = bill; provisional + adjustment = final, session by session."""
     finals = {record["session_id"]: Decimal(record["total"]) for record in records if record["status"] == "final"}
-    others = [Decimal(share["amount"]) for share in report.balance["shares"] if share["payer"] != "sessions"]
-    assert sum(finals.values()) + sum(others) == Decimal(report.balance["bill"]["total"])
-    assert report.balance["balanced"]
+    shares = {bearer: Decimal(amount) for bearer, amount in report.balance["total"].items()}
+    assert sum(finals.values()) == shares["sessions"]
+    parts = ("sessions", "building", "losses", "unassigned")
+    assert sum(shares[part] for part in parts) == shares["bill"] == Decimal(report.bill["total"])
+    assert report.balance["adds_up"]
     billed = dict.fromkeys(finals, Decimal(0))
     for record in records:
         if record["status"] in ("provisional", "adjustment"):
