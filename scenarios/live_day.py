@@ -217,7 +217,16 @@ class LiveDay:
         async with ClientSession() as http:
             central_system = CentralSystem(ocpp_url, timings=timings)
             settings = alternating_settings(self._site, _quiet_when_idle)
-            virtual = VirtualSite(self._site, settings, central_system, self._clock, self._surroundings, http)
+            virtual = VirtualSite(
+                self._site,
+                settings,
+                central_system,
+                self._clock,
+                self._surroundings,
+                http,
+                meters_begin=min(DAY_START, self._clock.now()),
+            )
+            self._readings.put_nowait(virtual.plant.reading_at(virtual.plant.settled_at))
             async with virtual.running(), asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(work()) for work in (self._push_readings, self._book, self._ask_for_less)]
                 totals = await run_day(virtual, self._day.sessions, posts, self, DAY_END, METER_INTERVAL_S)

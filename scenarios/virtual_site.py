@@ -88,6 +88,7 @@ class VirtualSite:
         surroundings: Building, PV and losses.
         http: Opens their connections.
         seed: For everything that happens by chance.
+        meters_begin: When the site's meters begin at zero, not after now; ``None``: now [UTC].
     """
 
     def __init__(
@@ -99,11 +100,11 @@ class VirtualSite:
         surroundings: Surroundings,
         http: ClientSession,
         seed: int = 0,
+        meters_begin: datetime | None = None,
     ) -> None:
         self.site = site
         self.clock = clock
         self.watchers = StationWatchers()
-        start = clock.now()
         self.stations = {
             station.id: VirtualStation(
                 settings[station.id], central_system, clock, http, self.watchers, Random(f"{seed} {station.id}")
@@ -115,7 +116,7 @@ class VirtualSite:
             for station in self.stations.values()
             for state in station.core.evses.values()
         }
-        self.plant = Plant(site, evses, surroundings, start)
+        self.plant = Plant(site, evses, surroundings, meters_begin or clock.now())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
