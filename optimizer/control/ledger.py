@@ -14,6 +14,7 @@ from decimal import Decimal
 from optimizer.control.bounds import STANDBY_KW
 from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
+from optimizer.control.profile import SAME_KW
 from optimizer.control.settings import ControlSettings
 from optimizer.control.targets import default_target, reservation_target, vehicle_target, with_targets
 from optimizer.domain.charger import (
@@ -134,7 +135,7 @@ class SessionLedger:
             await self._stores.connectors.save_status(event)
             return
         ended = None
-        begun = False
+        news = ""
         async with self._change_at(evse.id):
             await self._stores.connectors.save_status(event)
             connector = await self._connector(evse.id)
@@ -142,11 +143,16 @@ class SessionLedger:
             is_newest = connector.status is event.status
             if event.status in OCCUPIED and session is None and is_newest:
                 session = self._new_session(evse, self._not_ahead(event.at), None)
-                begun = await self._begin(session)
+                news = f"plug-in at {evse.id}" if await self._begin(session) else ""
             elif event.status in VACANT and session is not None:
                 ended = await self._plug_out(session, event.at, connector)
-        if begun:
-            self._listeners.on_change(f"plug-in at {evse.id}")
+            elif session is not None and is_newest:
+                told = _as_its_state_says(session, connector, evse, event, self._settings)
+                if told != session:
+                    await self._stores.sessions.save_session(told)
+                    news = f"vehicle at {evse.id} is {event.status.replace('_', ' ')}"
+        if news:
+            self._listeners.on_change(news)
         if ended is not None:
             await self._tell_ended(ended)
 
@@ -441,6 +447,26 @@ class SessionLedger:
         """Whether an EVSE waits for another token than this."""
         here = [claim for claim in claims if claim.evse_id == evse.id]
         return bool(here) and all(claim.token_id != token_id for claim in here)
+
+
+def _as_its_state_says(
+    session: Session, connector: Connector, evse: Evse, event: ConnectorReported, settings: ControlSettings
+) -> Session:
+    """What a state tells at once of the vehicle's own limit, long before samples show it.
+
+    A vehicle that is suspended on its own account though it may charge takes nothing: it is full, or waits. One that
+    charges again takes something.
+    """
+    setpoint = connector.setpoint
+    settled = event.at - timedelta(seconds=settings.settle_s)
+    may_charge = setpoint is None or min(setpoint.limit_at_kw(event.at), setpoint.limit_at_kw(settled)) >= (
+        evse.min_power_kw - SAME_KW
+    )
+    if event.status is ConnectorStatus.SUSPENDED_BY_VEHICLE and session.transaction_id is not None and may_charge:
+        return replace(session, accepted_power_kw=0.0)
+    if event.status is ConnectorStatus.CHARGING and session.accepted_power_kw == 0.0:
+        return replace(session, accepted_power_kw=None)
+    return session
 
 
 def _is_other_stay(active: Session, event: TransactionBegun) -> bool:

@@ -177,6 +177,31 @@ def test_a_station_that_reports_no_plug_in_begins_its_session_with_the_transacti
     told(story)
 
 
+@pytest.mark.parametrize(
+    ("limit_kw", "accepted_kw"),
+    [(11.0, 0.0), (0.0, None), (None, 0.0)],
+    ids=["may charge, takes nothing: full", "is paused by us: says nothing", "no limit sent: full"],
+)
+def test_a_vehicle_that_suspends_on_its_own_account_takes_nothing(
+    limit_kw: float | None, accepted_kw: float | None
+) -> None:
+    async def story(book: Book) -> None:
+        await book.until(100)
+        await book.status(1, PREPARING)
+        await book.begin(2)
+        await book.status(2, CHARGING)
+        if limit_kw is not None:
+            periods = (LimitPeriod(START + MINUTE * 3, limit_kw),)
+            setpoint = Setpoint(EVSE, periods, LimitState.ACCEPTED, START + MINUTE * 3, START + MINUTE * 3)
+            await book.stores.connectors.save_setpoint(setpoint)
+        await book.status(20, ConnectorStatus.SUSPENDED_BY_VEHICLE)
+        assert (await book.the_session()).accepted_power_kw == accepted_kw
+        await book.status(40, CHARGING)
+        assert (await book.the_session()).accepted_power_kw is None
+
+    told(story)
+
+
 def test_several_transactions_within_one_plug_in_are_one_session() -> None:
     async def story(book: Book) -> None:
         await book.until(100)
