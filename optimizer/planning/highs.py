@@ -12,7 +12,7 @@ import numpy as np
 
 from optimizer.errors import PlanningFailed
 from optimizer.planning.model import LinearModel
-from optimizer.planning.problem import FloatArray, IntArray
+from optimizer.planning.problem import BoolArray, FloatArray, IntArray
 
 LAZY_ROWS = ("circuit_limit",)
 """Laws of which few rows bind: a fuse of a small circuit mostly has room."""
@@ -25,6 +25,9 @@ ROUNDS = 30
 
 PRESOLVE_FROM_ROWS = 5_000
 """Below this, presolving these linear models takes longer than it saves."""
+
+INTERIOR_FROM_ROWS = 20_000
+"""From here on the interior point method is faster, and evenly so."""
 
 ROW_TOLERANCE = 1e-6
 """By how much a row that is held back must be broken to be added; the solver's own is 1e-7."""
@@ -84,9 +87,10 @@ class SolverModel:
     Args:
         model: The model.
         cost: Objective of each column.
+        unbroken: Of each law with lazy rows, which rows an earlier solve did not break; ``None``: no earlier solve.
     """
 
-    def __init__(self, model: LinearModel, cost: FloatArray) -> None:
+    def __init__(self, model: LinearModel, cost: FloatArray, unbroken: dict[str, BoolArray] | None = None) -> None:
         self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self._highs.setOptionValue("output_flag", False)
         self._highs.setOptionValue("threads", 1)
@@ -95,7 +99,7 @@ class SolverModel:
         self._solves = 0
         self._hot = False
         self._has_integers = bool(model.integer.any())
-        self._held_back = _lazy_rows(model)
+        self._held_back = _lazy_rows(model, unbroken)
         self._pass(cost)
 
     def _pass(self, cost: FloatArray) -> None:
@@ -131,6 +135,18 @@ class SolverModel:
         """Give values of whole-number columns to start from; the others are completed by the solver."""
         if len(columns):
             self._highs.setSolution(len(columns), columns.astype(np.int32), values)
+
+    def unbroken(self) -> dict[str, BoolArray]:
+        """Of each law with lazy rows, which rows no solve has broken so far."""
+        held = np.zeros(self._model.row_count, dtype=bool)
+        held[self._held_back] = True
+        return {name: held[self._model.rows[name].span] for name in LAZY_ROWS if name in self._model.rows}
+
+    def free_rows(self, rows: IntArray) -> None:
+        """Take the bounds off rows."""
+        if len(rows):
+            endless = np.full(len(rows), np.inf)
+            self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), -endless, endless)
 
     def basis(self) -> Basis:
         """The basis that the last solve ended at."""
@@ -194,8 +210,14 @@ class SolverModel:
             options.setOptionValue("mip_rel_gap", 0.0)
             options.setOptionValue("mip_abs_gap", absolute_gap)
         elif self._hot or self._solves:
+            # Near the optimum, the perturbations that help a cold start lead away from it.
+            options.setOptionValue("solver", "simplex")
             options.setOptionValue("presolve", "off")
             options.setOptionValue("simplex_strategy", int(method))
+            options.setOptionValue("dual_simplex_cost_perturbation_multiplier", 0.0)
+            options.setOptionValue("primal_simplex_bound_perturbation_multiplier", 0.0)
+        elif self._model.row_count >= INTERIOR_FROM_ROWS:
+            options.setOptionValue("solver", "ipm")
         elif self._model.row_count < PRESOLVE_FROM_ROWS:
             options.setOptionValue("presolve", "off")
 
@@ -218,12 +240,14 @@ class SolverModel:
         )
 
 
-def _lazy_rows(model: LinearModel) -> IntArray:
-    """Rows that are held back at first."""
-    lazy = [model.rows[name].indices for name in LAZY_ROWS if name in model.rows]
-    if sum(map(len, lazy)) < LAZY_FROM_ROWS:
+def _lazy_rows(model: LinearModel, unbroken: dict[str, BoolArray] | None) -> IntArray:
+    """Rows that are held back at first: all lazy ones, or those that an earlier solve did not break."""
+    lazy = {name: model.rows[name].indices for name in LAZY_ROWS if name in model.rows}
+    if sum(map(len, lazy.values())) < LAZY_FROM_ROWS:
         return np.zeros(0, dtype=np.int64)
-    return np.concatenate(lazy)
+    if unbroken is not None:
+        lazy = {name: rows[unbroken[name]] for name, rows in lazy.items() if name in unbroken}
+    return np.concatenate(list(lazy.values())) if lazy else np.zeros(0, dtype=np.int64)
 
 
 _STATUSES = {int(status): status for status in highspy.HighsBasisStatus.__members__.values()}

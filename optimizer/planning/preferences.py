@@ -24,9 +24,6 @@ SLOT_WEIGHT_H = 0.25
 FIRST_SLOT_WEIGHT = 4.0
 """How much more the first slot counts: it is the one that is sent."""
 
-SOONER_PER_H = 0.02
-"""Points of an hour's delay of one kWh, in parts of ``prefer_sooner``."""
-
 START_POINTS = 2.0
 """Points of one start, in parts of ``prefer_steady``."""
 
@@ -88,12 +85,10 @@ def _slot_weights(problem: ChargingProblem) -> FloatArray:
 def _plain_points(
     problem: ChargingProblem, settings: PlanningSettings, model: LinearModel, near: BoolArray
 ) -> FloatArray:
-    """Points that need no column of their own: delay, starts, and distance from a previous power of zero or full."""
+    """Points that need no column of their own: starts, and distance from a previous power of zero or full."""
     points = np.zeros(model.column_count)
     block = model.columns["power_kw"]
     mode, slot = block.keys
-    sooner = settings.prefer_sooner * SOONER_PER_H * problem.slot_start_h[slot]
-    points[block.span] = sooner * problem.energy_h[mode, slot]
     plain_zero, plain_full, _ = _previous_kinds(problem, near)
     session = problem.modes.session[mode]
     direction = plain_zero[session, slot].astype(float) - plain_full[session, slot].astype(float)
@@ -167,15 +162,14 @@ def _raised(
     return [np.full(len(session), settings.prefer_steady * SLOT_WEIGHT_H)]
 
 
-def basis_of(preferred: PreferredModel, basis: Basis, values: FloatArray) -> Basis:
+def basis_of(model: LinearModel, basis: Basis, values: FloatArray) -> Basis:
     """Return a primal feasible basis of the preferred model from the one that its laws were solved to.
 
     Args:
-        preferred: The model.
+        model: The laws with preferences.
         basis: Basis of its laws alone.
         values: Value of each column of its laws.
     """
-    model = preferred.model
     columns = np.full(model.column_count, AT_LOWER)
     columns[: len(basis.columns)] = basis.columns
     rows = np.full(model.row_count, BASIC)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from optimizer.planning.heuristics import Wires
 from optimizer.planning.laws.pattern import least_power_kw
 from optimizer.planning.model import LinearModel
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
@@ -32,12 +33,12 @@ def power_of(problem: ChargingProblem, model: LinearModel, values: FloatArray) -
     return model.columns["power_kw"].spread(values, problem.modes.count, problem.slot_count)
 
 
-def support_of(problem: ChargingProblem, power_kw: FloatArray) -> BoolArray:
+def support_of(problem: ChargingProblem, power_kw: FloatArray, wires: Wires) -> BoolArray:
     """Return which pairs of mode and slot are on, shape (modes, slots).
 
     A pair is on where it draws at least half its minimum, near full whatever it draws; of several modes the greatest
     whose minimum is met. A session that loses energy by this gets its largest dropped slots back, one whose minimums
-    exceed what it may take loses its smallest.
+    exceed what it may take loses its smallest; so do slots whose minimums the wires do not carry.
     """
     chosen = _one_mode_each(problem, power_kw)
     least_kw = least_power_kw(problem, nowhere(problem))
@@ -51,7 +52,22 @@ def support_of(problem: ChargingProblem, power_kw: FloatArray) -> BoolArray:
     forced = _by_session(problem, np.where(support, least_kwh, 0.0))
     for session in np.flatnonzero(forced > problem.sessions.most_kwh + 1e-9).tolist():
         _shed(problem, session, chosen, support, least_kwh, float(forced[session] - problem.sessions.most_kwh[session]))
+    _fit_wires(support, chosen, least_kw, wires)
     return np.asarray(support)
+
+
+def _fit_wires(support: BoolArray, power_kw: FloatArray, least_kw: FloatArray, wires: Wires) -> None:
+    """Turn off the smallest pairs of slots in which minimums take more than the wires carry and the optimum takes."""
+    permitted = np.maximum(wires.room, wires.weight @ power_kw) + 1e-9
+    taken = wires.weight @ np.where(support, least_kw, 0.0)
+    for slot in np.flatnonzero((taken > permitted).any(axis=0)).tolist():
+        for mode in np.argsort(power_kw[:, slot], kind="stable").tolist():
+            over = taken[:, slot] > permitted[:, slot]
+            if not over.any():
+                break
+            if support[mode, slot] and (wires.weight[over, mode] > 0).any():
+                support[mode, slot] = False
+                taken[:, slot] -= wires.weight[:, mode] * least_kw[mode, slot]
 
 
 def _by_session(problem: ChargingProblem, values: FloatArray) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,14 @@ def whole_scope(problem: ChargingProblem) -> ModelScope:
             & ~switched_sessions(problem)
         ),
     )
+
+
+def near_scope(problem: ChargingProblem, near_slots: int, also: BoolArray) -> ModelScope:
+    """Whole numbers on the near slots for everyone, and on all slots for the sessions ``also``."""
+    whole = whole_scope(problem)
+    near = np.arange(problem.slot_count) < near_slots
+    open_pairs = whole.switched & (near[None, :] | also[problem.modes.session][:, None])
+    return replace(whole, switched=open_pairs, stepped=open_pairs & near[None, :])
 
 
 def switched_sessions(problem: ChargingProblem) -> BoolArray:

@@ -52,8 +52,10 @@ class PlanningSettings:
     """Share of the stated stay passed, and the share of drivers still there then; rising share, falling chance."""
     energy_worth_per_kwh: float = 0.5
     """What a kWh is worth to a driver who leaves early [currency/kWh]; used with ``departure_care``."""
-    front_load_per_kwh_h: float = 0.0
-    """What an hour's delay of a kWh costs the plan, which keeps later hours free for arrivals [currency/kWh/h]."""
+    front_load_per_kwh_h: float = 2e-5
+    """What an hour's delay of a kWh costs the plan, which keeps later hours free for arrivals [currency/kWh/h].
+
+    Never quite zero: it also orders plans that cost the same, sooner first."""
     spread_demand_price: bool = True
     """Whether a demand charge's price is divided by the days left in the month for the plan."""
     use_peak_hint: bool = True
@@ -86,10 +88,8 @@ class PlanningSettings:
     """Weight of staying near the previous plan in the preference stage."""
     prefer_steady: float = 0.5
     """Weight of few changes of power in the preference stage."""
-    prefer_sooner: float = 0.1
-    """Weight of charging sooner in the preference stage."""
-    preference_hours: float = 3.0
-    """How far ahead staying near the previous plan and few changes count [h]."""
+    preference_hours: float = 1.0
+    """How far ahead the preference stage looks; beyond it, only what an hour's delay costs orders equal plans [h]."""
     preference_cost_share: float = 5e-4
     """Extra cost that preferences may cause, as a share of the plan's cost."""
     preference_cost_floor: float = 0.01
@@ -113,7 +113,6 @@ class PlanningSettings:
             "blind_stay_h",
             "prefer_previous",
             "prefer_steady",
-            "prefer_sooner",
             "preference_hours",
             "preference_cost_share",
             "preference_cost_floor",

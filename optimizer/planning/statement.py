@@ -75,6 +75,9 @@ class _Grid:
         return self.circuit_index[circuit_id]
 
 
+NO_NEED_KWH = 1e-6
+"""Need that counts as none: it is below what a solver tells from zero [kWh]."""
+
 NO_PRICES = PlanPrices()
 """Nothing but energy has a price."""
 
@@ -256,7 +259,7 @@ def _targets(grid: _Grid, requests: Sequence[ChargingRequest]) -> TargetArrays:
     return TargetArrays(
         session=np.array([index for index, _, _ in pairs], dtype=np.int64),
         depart_at=tuple(need.by for _, _, need in pairs),
-        need_kwh=np.array([need.energy_kwh for _, _, need in pairs]),
+        need_kwh=np.array([need.energy_kwh if need.energy_kwh > NO_NEED_KWH else 0.0 for _, _, need in pairs]),
         counted_h=_rows(counted, (len(pairs), grid.slot_count)),
     )
 

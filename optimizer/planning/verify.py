@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, isfinite, sqrt
+from math import ceil, exp, isfinite, sqrt
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _vehicle_content(problem: ChargingProblem, plan: Plan) -> Iterator[Violation
                 float(vehicles.knee_kw[index]), knee, highest, content, hours, float(vehicles.charge_efficiency[index])
             )
             # What a station is told is never below the minimum; the vehicle takes what it takes.
-            permitted = max(accepted, float(problem.modes.min_kw[_mode_of(problem, plan, index, slot), slot]))
+            permitted = max(accepted, _least_sent_kw(problem, _mode_of(problem, plan, index, slot), slot))
             if power > permitted + TOLERANCE_KW:
                 yield Violation("taper", session.session_id, slot, power, permitted)
             before = content
@@ -142,6 +142,12 @@ def _vehicle_content(problem: ChargingProblem, plan: Plan) -> Iterator[Violation
                 yield Violation("energy_balance", session.session_id, slot, content, highest)
             if power < -TOLERANCE_KW and content < min(floor, before) - TOLERANCE_KWH:
                 yield Violation("energy_balance", session.session_id, slot, content, floor)
+
+
+def _least_sent_kw(problem: ChargingProblem, mode: int, slot: int) -> float:
+    """The least power that can be sent [kW]: the minimum, in whole steps."""
+    least, step = float(problem.modes.min_kw[mode, slot]), float(problem.modes.step_kw[mode])
+    return ceil(least / step - 1e-6) * step if step > 0 else least
 
 
 def _mean_acceptance(
