@@ -12,10 +12,14 @@ from itertools import product
 from pathlib import Path
 from typing import Final, Protocol
 
+import structlog
+
 from connectors.ocpp.outbound import SettingName
 from connectors.ocpp.translate import whole_number
 from optimizer.domain.site import CurrentType, Evse
 from optimizer.errors import InvalidDataFile
+
+_LOG = structlog.get_logger(__name__)
 
 MOST_PERIODS = 10
 """Periods in a profile, even where a station takes more: small firmware runs out of memory before it says so."""
@@ -199,11 +203,14 @@ class FileCapabilities(MemoryCapabilities):
             self._known = _read_capabilities(path)
 
     async def save(self, identity: StationIdentity, capability: StationCapability) -> None:
-        """Keep what was proven of it, on disk when this returns."""
+        """Keep what was proven of it, on disk when this returns; a full disk holds up no limit."""
         await super().save(identity, capability)
         async with self._turn:
             entries = [{**asdict(kind), **asdict(known)} for kind, known in self._known.items()]
-            await asyncio.to_thread(self._write, json.dumps(entries, indent=1))
+            try:
+                await asyncio.to_thread(self._write, json.dumps(entries, indent=1))
+            except OSError as error:
+                _LOG.warning("proven forms are kept until the end of the service only", reason=str(error))
 
     def _write(self, text: str) -> None:
         fresh = self._path.with_suffix(".new")

@@ -91,6 +91,13 @@ class TestKeepingThem:
         assert await again.capability(identity) == known
         assert await again.capability(StationIdentity("Nobody")) is None
 
+    async def test_a_disk_that_takes_nothing_holds_up_no_limit(self, tmp_path) -> None:
+        path = tmp_path / "no such folder" / "abilities.json"
+        identity = StationIdentity("Maker", "Model", "1.0")
+        abilities = FileCapabilities(path)
+        await abilities.save(identity, StationCapability(proven=True))
+        assert await abilities.capability(identity) == StationCapability(proven=True)
+
     @pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"vendor":"x"}]', '[{"vendor":1,"model":1,"firmware":1,"rate_unit":"V","plan_purpose":"?"}]'])  # fmt: skip
     def test_damaged_file_is_named(self, tmp_path, content) -> None:
         path = tmp_path / "abilities.json"
