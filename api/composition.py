@@ -28,9 +28,10 @@ from api.listening import listening
 from api.metrics import CountingGateway, ServiceMetrics
 from api.pace import settings_at_pace
 from api.readiness import Readiness
-from api.runtime import SiteRuntime
+from api.runtime import PlanningInputs, SiteRuntime
 from api.service import Service
 from api.spending import Spending
+from api.upkeep import DailyBackup, purge_meters
 from connectors.billing.delivery import deliver_due
 from connectors.billing.webhook import WebhookBillingSink
 from connectors.clock import AcceleratedClock, SystemClock
@@ -40,6 +41,7 @@ from connectors.forecasts.pv import LONG_TERM_CLEARNESS, PvForecast
 from connectors.forecasts.site_forecasts import NoPower, SiteForecasts
 from connectors.forecasts.sky import ClearSky, WeatherSky
 from connectors.forecasts.weather_files import read_weather
+from connectors.ocpp.capability import CapabilityStore, FileCapabilities, MemoryCapabilities
 from connectors.ocpp.security import SecurityProfile, StaticCredentials, StationGate, server_tls
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.prices.book import TariffBook, TariffEntry
@@ -47,9 +49,7 @@ from connectors.prices.entsoe import EntsoePriceSource
 from connectors.prices.price_files import FilePriceSource, read_prices
 from connectors.prices.tariff_files import read_tariff
 from connectors.storage.stores import DatabaseStores, open_stores
-from optimizer.control.demand import DemandReader
 from optimizer.control.loop import Assembler, Planner
-from optimizer.control.observe import Sources
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement
@@ -101,6 +101,7 @@ def planned_site(configuration: Configuration) -> Site:
     _tariffs(configuration, site, tariff, _clock(configuration))
     _gate(configuration.ocpp, site)
     _tls(configuration.ocpp)
+    _capabilities(configuration)
     _billing_sink(configuration)
     return site
 
@@ -120,6 +121,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     forecasts = _forecasts(configuration, site)
     gate = _gate(configuration.ocpp, site)
     tls = _tls(configuration.ocpp)
+    capabilities = _capabilities(configuration)
     sink = _billing_sink(configuration)
     metrics = ServiceMetrics()
     settings = settings_at_pace(configuration.control, clock)
@@ -139,16 +141,35 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             offload=asyncio.to_thread,
         )
         spending = Spending(site, stores, tariffs, clock, calendar)
-        intake = asyncio.Lock()
-        runtime = SiteRuntime(site, stores, clock, settings, settlement, spending, intake, metrics, readiness)
+        gateway = CountingGateway(metrics)
+        inputs = PlanningInputs(tariffs, forecasts, *_planning(configuration.planning))
+        runtime = SiteRuntime(
+            site,
+            stores,
+            clock,
+            settings,
+            gateway,
+            inputs,
+            settlement,
+            spending,
+            metrics,
+            readiness,
+            meters_kept=_meters_kept(configuration),
+        )
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
         central = OcppCentralSystem(
-            site.stations, runtime.ledger, clock, configuration.ocpp.behaviour, gate, stores.sessions
+            site.stations,
+            runtime.ledger,
+            clock,
+            configuration.ocpp.behaviour,
+            gate,
+            stores.sessions,
+            capabilities,
         )
-        gateway = CountingGateway(central, metrics)
-        sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw))
-        runtime.connect(gateway, sources, *_planning(configuration.planning))
+        central.recall(await stores.connectors.station_boots())
+        gateway.connect(central)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
+        _keep_up(jobs, configuration, stores, site, clock)
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
@@ -163,7 +184,6 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             audit=StoredAuditTrail(stores.audit, clock),
             metrics=metrics,
             readiness=readiness,
-            intake=intake,
         )
         async with _serving(configuration, service, central, tls, runtime, jobs) as started:
             yield started
@@ -285,6 +305,15 @@ def _tls(section: OcppSection) -> ssl.SSLContext | None:
     )
 
 
+def _capabilities(configuration: Configuration) -> CapabilityStore:
+    """What the meter proved of each kind of station; kept beside a SQLite database unless a file is named."""
+    file = configuration.ocpp.proven_forms_file
+    if file is None:
+        database = configuration.storage.sqlite_file
+        file = database.with_name(f"{database.name}.stations.json") if database is not None else None
+    return MemoryCapabilities() if file is None else FileCapabilities(file)
+
+
 def _billing_sink(configuration: Configuration) -> WebhookBillingSink | None:
     section = configuration.billing_webhook
     if section is None:
@@ -328,6 +357,26 @@ def _planning(settings: PlanningSettings) -> tuple[Assembler, Planner]:
         return await asyncio.to_thread(plan_charging, problem, settings)
 
     return assemble, plan
+
+
+def _meters_kept(configuration: Configuration) -> timedelta | None:
+    days = configuration.storage.meters_kept_days
+    return None if days is None else timedelta(days=days)
+
+
+def _keep_up(jobs: Jobs, configuration: Configuration, stores: DatabaseStores, site: Site, clock: Clock) -> None:
+    """Add the jobs that keep the database in order."""
+    storage, kept = configuration.storage, _meters_kept(configuration)
+    if kept is not None:
+
+        async def purge() -> None:
+            await purge_meters(stores, site.id, clock, kept)
+
+        jobs.every(configuration.jobs.upkeep_s, "purge", purge)
+    if storage.backup_folder is not None and storage.sqlite_file is not None:
+        name = storage.sqlite_file.stem
+        backup = DailyBackup(stores, clock, storage.backup_folder, name, storage.kept_backups)
+        jobs.every(configuration.jobs.upkeep_s, "backup", backup.run)
 
 
 def _jobs(

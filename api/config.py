@@ -37,6 +37,19 @@ def _storage_beside_the_file(url: str, validation: ValidationInfo) -> str:
     return f"{_SQLITE_FILE}{path}"
 
 
+def _folder_beside_the_file(path: Path, validation: ValidationInfo) -> Path:
+    found = Path((validation.context or {}).get(FOLDER, ".")) / path.expanduser()
+    if not found.is_dir():
+        raise ValueError(f"no such folder; make {found}")
+    return found
+
+
+def _new_file_beside_the_file(path: Path, validation: ValidationInfo) -> Path:
+    return _folder_beside_the_file(path.parent, validation) / path.name
+
+
+ExistingFolder = Annotated[Path, AfterValidator(_folder_beside_the_file)]
+NewFile = Annotated[Path, AfterValidator(_new_file_beside_the_file)]
 StorageUrl = Annotated[str, Field(min_length=1), AfterValidator(_storage_beside_the_file)]
 Host = Annotated[str, Field(min_length=1, max_length=253)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -95,7 +108,25 @@ class StorageSection(Section):
     url: StorageUrl = Field(default="sqlite:///chargehorizon.db", validate_default=True)
     """sqlite:///FILE, relative to this file, or postgresql://USER:PASSWORD@HOST/NAME."""
     kept_plans: Annotated[int, Field(ge=10)] = 2_000
-    """How many plans are kept; meter values and records are kept for ever."""
+    """How many plans are kept; sessions, records and bills are kept for ever."""
+    meters_kept_days: Annotated[int, Field(ge=35)] | None = 400
+    """How long meter values are kept [days]; the default is a year and a month, so that last year's bills can be made
+    anew. What is not billed yet stays in any case; null: all is kept for ever."""
+    backup_folder: ExistingFolder | None = None
+    """Where a copy of a SQLite database is put each day; left out: none is made."""
+    kept_backups: Annotated[int, Field(ge=1)] = 14
+    """How many copies are kept; older ones are deleted."""
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of a SQLite database; ``None`` for any other."""
+        return Path(self.url.removeprefix(_SQLITE_FILE)) if self.url.startswith(_SQLITE_FILE) else None
+
+    @model_validator(mode="after")
+    def _backs_up_what_it_can(self) -> Self:
+        if self.backup_folder is not None and self.sqlite_file is None:
+            raise ValueError("backup_folder is for SQLite; back up PostgreSQL with pg_dump")
+        return self
 
 
 class TlsSection(Section):
@@ -131,6 +162,9 @@ class OcppSection(Section):
     """One a station, for profiles 1 and 2."""
     tls: TlsSection | None = None
     """Certificate of the endpoint, for profiles 2 and 3."""
+    proven_forms_file: NewFile | None = None
+    """JSON file of the forms in which each kind of station is proven to take limits; left out: beside a SQLite
+    database, and with any other database found out anew after each start."""
     behaviour: OcppBehaviour = OcppSettings()
     """Waiting times and limits of the protocol."""
 
@@ -213,6 +247,8 @@ class JobSection(Section):
     """Hand-over of queued records to billing."""
     refresh_prices_s: Positive = 900.0
     """Reading market prices anew."""
+    upkeep_s: Positive = 3600.0
+    """Looking whether meter values are old enough to be deleted, or a backup is due."""
     ready_after_missed: Annotated[int, Field(ge=2)] = 3
     """Periods without a plan or guard step after which /readyz says no."""
 
@@ -329,5 +365,6 @@ def _with_secrets(given: dict[str, Any], secrets: Secrets) -> dict[str, Any]:
     if secrets.webhook_secret is not None and isinstance(webhook, dict):
         merged["billing_webhook"] = webhook | {"secret": secrets.webhook_secret}
     if secrets.storage_url is not None:
-        merged["storage"] = {"url": secrets.storage_url}
+        storage = given.get("storage")
+        merged["storage"] = (storage if isinstance(storage, dict) else {}) | {"url": secrets.storage_url}
     return merged

@@ -90,14 +90,20 @@ class ServiceMetrics:
 class CountingGateway:
     """A charger gateway that counts the answers of the one inside it.
 
+    Made in two steps, since control talks to stations and stations talk to control: first this, then `connect`.
+
     Args:
-        inner: Talks to the stations.
         metrics: Counts.
     """
 
-    def __init__(self, inner: ChargerGateway, metrics: ServiceMetrics) -> None:
-        self._inner = inner
+    _inner: ChargerGateway
+
+    def __init__(self, metrics: ServiceMetrics) -> None:
         self._limits = metrics.limits
+
+    def connect(self, inner: ChargerGateway) -> None:
+        """Take what talks to the stations; nothing may be sent before."""
+        self._inner = inner
 
     async def set_limit(self, command: LimitCommand) -> LimitReply:
         """Replace the limit of one EVSE."""

@@ -1,4 +1,4 @@
-"""The running control of one site: ledger, guard, loop and settlement wired to one another."""
+"""The running control of one site, with its settlement, as requests and jobs see it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from api.metrics import ServiceMetrics
 from api.pace import GUARD_PERIOD_WALL_S
 from api.readiness import Readiness
 from api.spending import Spending
+from optimizer.control.controller import SiteController
 from optimizer.control.guard import GuardDecision
-from optimizer.control.ledger import LedgerListeners, SessionLedger
-from optimizer.control.loop import Assembler, ControlLoop, Planner
-from optimizer.control.observe import Sources
+from optimizer.control.ledger import SessionLedger
+from optimizer.control.loop import Assembler, Planner
 from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement, Waiting
-from optimizer.control.view import GuardView
 from optimizer.control.watch import SiteWatch
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
-from optimizer.domain.ids import GridEventId, SessionId, StationId
+from optimizer.domain.ids import GridEventId, SessionId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Site
+from optimizer.errors import Conflict
 from optimizer.planning.problem import ChargingProblem
-from optimizer.ports import ChargerGateway, Clock, Stores
+from optimizer.ports import ChargerGateway, Clock, ForecastSource, Stores, TariffSource
 
 RESPONSE_SPAN = timedelta(hours=1)
 """How far back the response to grid events is looked at."""
@@ -41,6 +41,20 @@ REST_PER_STEP = 3.0
 """Rest after a guard step that samples have asked for, as a multiple of its length, up to the guard's period."""
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class PlanningInputs:
+    """What plans are made from."""
+
+    tariffs: TariffSource
+    """What energy costs."""
+    forecasts: ForecastSource
+    """What building and PV are expected to do."""
+    assembler: Assembler
+    """States the problem of a snapshot."""
+    planner: Planner
+    """Solves it."""
 
 
 class CountedWatch(SiteWatch):
@@ -52,7 +66,6 @@ class CountedWatch(SiteWatch):
         clock: Time.
         sender: Shared with the control loop.
         settings: Times and tolerances.
-        intake: Held while requests change grid events, so that neither writes over the other.
         metrics: Counts.
         readiness: Is told of each step.
     """
@@ -64,12 +77,10 @@ class CountedWatch(SiteWatch):
         clock: Clock,
         sender: LimitSender,
         settings: ControlSettings,
-        intake: asyncio.Lock,
         metrics: ServiceMetrics,
         readiness: Readiness,
     ) -> None:
         super().__init__(site, stores, clock, sender, settings)
-        self._intake = intake
         self._metrics = metrics
         self._readiness = readiness
         self._period_wall_s = clock.wall_seconds(settings.guard_period_s)
@@ -82,10 +93,6 @@ class CountedWatch(SiteWatch):
         spent_s = self._ended_s - self._begun_s
         rest_s = min(self._period_wall_s, max(GUARD_PERIOD_WALL_S, REST_PER_STEP * spent_s))
         await asyncio.sleep(max(0.0, self._ended_s + rest_s - time.monotonic()))
-
-    async def _mark_grid_events(self, view: GuardView) -> None:
-        async with self._intake:
-            await super()._mark_grid_events(view)
 
     async def guard_step(self) -> GuardDecision:
         """Do one step and count it."""
@@ -107,20 +114,23 @@ class CountedWatch(SiteWatch):
 
 
 class SiteRuntime:
-    """Everything that controls and settles one site (`api.service.SiteControl`).
-
-    Made in two steps, since stations talk to the ledger and the loop talks to stations: first this, then `connect`.
+    """Everything that controls and settles one site (`api.service.SiteControl`), counted and watched.
 
     Args:
         site: Which site.
         stores: Everything kept.
         clock: The service's clock.
         settings: Choices about control.
+        gateway: The way to the stations.
+        inputs: What plans are made from.
         settlement: Makes records and bills.
         spending: The bill so far.
-        intake: Held while requests change what is kept.
         metrics: Counts.
         readiness: Is told of each step.
+        meters_kept: How long meter values are kept, and so how late a window may be closed again; ``None``: for ever.
+
+    Raises:
+        InvalidConfiguration: The site cannot be safe when every station is blind.
     """
 
     def __init__(
@@ -129,69 +139,48 @@ class SiteRuntime:
         stores: Stores,
         clock: Clock,
         settings: ControlSettings,
+        gateway: ChargerGateway,
+        inputs: PlanningInputs,
         settlement: Settlement,
         spending: Spending,
-        intake: asyncio.Lock,
         metrics: ServiceMetrics,
         readiness: Readiness,
+        meters_kept: timedelta | None = None,
     ) -> None:
         self._site = site
         self._stores = stores
         self._clock = clock
-        self._settings = settings
+        self._planner = inputs.planner
         self._settlement = settlement
         self._spending = spending
-        self._intake = intake
         self._metrics = metrics
         self._readiness = readiness
+        self._meters_kept = meters_kept
         self._background = Background()
-        self._controllers: _Controllers | None = None
         self._outcome: PlanOutcome | None = None
         self._proven: set[GridEventId] = set()
-        listeners = LedgerListeners(
-            on_change=self.plan_soon,
-            on_sample=self.guard_soon,
-            on_session_ended=self._session_ended,
-            on_reconnected=self._reconnected,
-        )
-        self.ledger = SessionLedger(site, stores, clock, settings, listeners)
-
-    def connect(self, gateway: ChargerGateway, sources: Sources, assembler: Assembler, planner: Planner) -> None:
-        """Take the way to the stations, and what plans are made with.
-
-        Raises:
-            InvalidConfiguration: The site cannot be safe when every station is blind.
-        """
-        sender = LimitSender(self._site, self._stores, gateway, self._clock, self._settings, self.ledger.note_pauses)
-        watch = CountedWatch(
-            self._site, self._stores, self._clock, sender, self._settings, self._intake, self._metrics, self._readiness
-        )
-
-        async def counted(problem: ChargingProblem) -> PlanOutcome:
-            outcome = await planner(problem)
-            self._outcome = outcome
-            self._metrics.saw_outcome(outcome)
-            self._readiness.planned()
-            return outcome
-
-        loop = ControlLoop(
-            self._site,
-            self._stores,
+        self._controller = SiteController(
+            site,
+            stores,
             gateway,
-            self._clock,
-            sources,
-            assembler,
-            counted,
-            sender,
-            watch,
-            self._settings,
+            clock,
+            inputs.tariffs,
+            inputs.forecasts,
+            inputs.assembler,
+            self._plan,
+            settings,
+            on_session_ended=self._session_ended,
+            watch_of=lambda sender: CountedWatch(site, stores, clock, sender, settings, metrics, readiness),
         )
-        self._controllers = _Controllers(sender, watch, loop)
+
+    @property
+    def ledger(self) -> SessionLedger:
+        """Takes what stations tell."""
+        return self._controller.ledger
 
     async def run(self) -> None:
         """Guard and plan until cancelled."""
-        if self._controllers is not None:
-            await self._controllers.loop.run()
+        await self._controller.run()
 
     async def close(self, patience_s: float) -> None:
         """Let what is under way end, or give it up; the stores hold all that matters.
@@ -200,20 +189,23 @@ class SiteRuntime:
             patience_s: How long, on the wall [s].
         """
         await self._background.close(patience_s)
-        if self._controllers is not None:
-            await self._controllers.sender.close()
+
+    async def _plan(self, problem: ChargingProblem) -> PlanOutcome:
+        outcome = await self._planner(problem)
+        self._outcome = outcome
+        self._metrics.saw_outcome(outcome)
+        self._readiness.planned()
+        return outcome
 
     # --- what requests and stations ask ---------------------------------------------------------------------------
 
     def guard_soon(self) -> None:
         """Let the guard act now instead of at its next tick."""
-        if self._controllers is not None:
-            self._controllers.watch.look_soon()
+        self._controller.guard_soon()
 
     def plan_soon(self, trigger: str) -> None:
         """Let the planner plan anew now; ``trigger`` is kept with the plan."""
-        if self._controllers is not None:
-            self._controllers.loop.request_replan(trigger)
+        self._controller.plan_soon(trigger)
 
     async def set_targets(self, session_id: SessionId, targets: Sequence[DepartureTarget]) -> Session:
         """Give a session the targets that somebody asked for, and plan anew."""
@@ -221,6 +213,8 @@ class SiteRuntime:
 
     async def close_window(self, window: Interval) -> BalanceReport:
         """Make the site's bill of ``window`` and the final records of its sessions."""
+        if self._meters_kept is not None and window.start < self._clock.now() - self._meters_kept:
+            raise Conflict(f"meter values are kept for {self._meters_kept.days} days; the window began before that")
         return (await self._settlement.close_window(window)).report
 
     async def last_outcome(self) -> PlanOutcome | None:
@@ -268,17 +262,3 @@ class SiteRuntime:
         outcome = await self._settlement.settle_session(session)
         if isinstance(outcome, Waiting):
             log.debug("session waits for its record", session=outcome.session_id, reason=outcome.reason)
-
-    async def _reconnected(self, station_id: StationId) -> None:
-        if self._controllers is not None:
-            await self._controllers.sender.distrust(station_id)
-            self._controllers.watch.look_soon()
-
-
-@dataclass(frozen=True)
-class _Controllers:
-    """What exists once there is a way to the stations."""
-
-    sender: LimitSender
-    watch: CountedWatch
-    loop: ControlLoop

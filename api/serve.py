@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ from api.composition import running
 from api.config import Configuration
 
 EXIT_FAILED = 1
+
+COLLECTION_THRESHOLDS = (10_000, 20, 50)
+"""Steps of the garbage collection: a message or a plan makes thousands of objects that go without it."""
 
 Result = TypeVar("Result")
 
@@ -46,6 +50,13 @@ class CountedThreads(ThreadPoolExecutor):
         return future
 
 
+def _settle_memory() -> None:
+    """Leave out of garbage collection what lasts as long as the service: modules, tables, messages' schemas."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
+
+
 async def _serve(configuration: Configuration) -> int:
     threads = CountedThreads()
     asyncio.get_running_loop().set_default_executor(threads)
@@ -60,6 +71,7 @@ async def _serve(configuration: Configuration) -> int:
             http=f"http://{configuration.http.host}:{started.http_port}",
             ocpp=f"{configuration.ocpp.host}:{started.ocpp_port}",
         )
+        _settle_memory()
         told_to_stop = asyncio.create_task(stop.wait())
         await asyncio.wait({told_to_stop, started.control}, return_when=asyncio.FIRST_COMPLETED)
         failed = not told_to_stop.done()

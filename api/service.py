@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from api.auth import KeyRing
@@ -89,5 +88,3 @@ class Service:
     """What is counted."""
     readiness: Readiness
     """Whether the work is done in time."""
-    intake: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """One change at a time, so that a repeated request meets what the first one kept."""

@@ -31,7 +31,7 @@ async def receive(call: Call, body: GridEventRequest) -> Reply[GridEventView]:
     """
     wanted = _event(call, body, GridEventId(identifier_for(call, "grid-event")))
     store = call.service.stores.grid_events
-    async with call.service.intake:
+    async with call.service.stores.together():
         kept = await made_before(store.event(wanted.id), wanted, _asked)
         if kept is not None:
             return _reply(kept)
@@ -56,7 +56,8 @@ async def event(call: Call) -> Reply[GridEventView]:
 async def cancel(call: Call) -> Reply[GridEventView]:
     """Cancel a grid event; cancelling it again changes nothing."""
     store = call.service.stores.grid_events
-    async with call.service.intake:
+    # Read and written as one: the guard marks events meanwhile.
+    async with call.service.stores.together():
         kept = await store.event(GridEventId(call.path["grid_event_id"]))
         require_match(call, kept.version)
         if kept.status is GridEventStatus.CANCELLED:

@@ -32,7 +32,7 @@ async def book(call: Call, body: ReservationRequest) -> Reply[ReservationView]:
     """
     wanted = _reservation(call, body, ReservationId(identifier_for(call, "reservation")))
     store = call.service.stores.reservations
-    async with call.service.intake:
+    async with call.service.stores.together():
         kept = await made_before(store.reservation(wanted.id), wanted, _asked)
         if kept is not None:
             return _reply(kept)
@@ -58,7 +58,7 @@ async def reservation(call: Call) -> Reply[ReservationView]:
 async def cancel(call: Call) -> Reply[ReservationView]:
     """Cancel a reservation; cancelling it again changes nothing."""
     store = call.service.stores.reservations
-    async with call.service.intake:
+    async with call.service.stores.together():
         kept = await store.reservation(ReservationId(call.path["reservation_id"]))
         require_match(call, kept.version)
         if kept.status is ReservationStatus.CANCELED:

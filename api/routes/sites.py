@@ -37,7 +37,10 @@ async def site(call: Call) -> Reply[SiteStatusView]:
 
 
 async def push_readings(call: Call, body: SiteMeterReadingsRequest) -> Reply[MeterReceiptView]:
-    """Take readings of the site meter; they are durable before the answer, and a repeated one changes nothing."""
+    """Take readings of the site meter; they are durable before the answer, and a repeated one changes nothing.
+
+    The guard looks at once.
+    """
     _require_site(call)
     latest = call.service.clock.now() + GREATEST_LEAD
     for index, reading in enumerate(body.readings):
@@ -48,6 +51,7 @@ async def push_readings(call: Call, body: SiteMeterReadingsRequest) -> Reply[Met
     async with call.service.stores.together():
         for reading in body.readings:
             await call.service.stores.meters.add_site_reading(_reading(call.service.site.id, reading))
+    call.service.control.guard_soon()
     return Reply(MeterReceiptView(stored=len(body.readings)))
 
 

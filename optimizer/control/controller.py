@@ -43,6 +43,7 @@ class SiteController:
         settings: Choices about control.
         on_session_ended: Told of each vehicle that has left, and again when its transaction was reported late.
         knows_token: Whether a token may charge at all.
+        watch_of: Makes the guard's watch over what the sender sends; ``None``: a plain one.
 
     Raises:
         InvalidConfiguration: The site cannot be safe when every station is blind.
@@ -62,11 +63,14 @@ class SiteController:
         *,
         on_session_ended: Callable[[Session], Awaitable[None]] = _nobody,
         knows_token: Callable[[TokenId], bool] = any_token,
+        watch_of: Callable[[LimitSender], SiteWatch] | None = None,
     ) -> None:
         listeners = LedgerListeners(self.plan_soon, self.guard_soon, on_session_ended, self._distrust)
         self.ledger = SessionLedger(site, stores, clock, settings, listeners, knows_token)
         self.sender = LimitSender(site, stores, gateway, clock, settings, self.ledger.note_pauses)
-        self.watch = SiteWatch(site, stores, clock, self.sender, settings)
+        self.watch = (
+            SiteWatch(site, stores, clock, self.sender, settings) if watch_of is None else watch_of(self.sender)
+        )
         sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw))
         self.loop = ControlLoop(
             site, stores, gateway, clock, sources, assembler, planner, self.sender, self.watch, settings

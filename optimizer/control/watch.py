@@ -11,7 +11,7 @@ from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
 from optimizer.domain.event import GridEvent, GridEventKind, GridEventStatus
-from optimizer.domain.ids import CircuitId, EvseId
+from optimizer.domain.ids import CircuitId, EvseId, GridEventId
 from optimizer.domain.site import Site
 from optimizer.ports import Clock, Stores
 
@@ -57,6 +57,13 @@ class SiteWatch:
         # A day back, so that events which ended while the service was down are completed too.
         earlier = view.at - timedelta(days=1)
         for event in await self._stores.grid_events.events(self._site.id, earlier, view.at + timedelta(seconds=1)):
+            if marked_event(event, view, self._settings) is not event:
+                await self._mark(event.id, view)
+
+    async def _mark(self, event_id: GridEventId, view: GuardView) -> None:
+        """Mark what has become true of an event, as it stands now: it may just have been cancelled."""
+        async with self._stores.together():
+            event = await self._stores.grid_events.event(event_id)
             marked = marked_event(event, view, self._settings)
             if marked is not event:
                 await self._stores.grid_events.save(marked)

@@ -208,6 +208,7 @@ async def test_meter_readings_are_kept_exactly_and_once(caller: Any) -> None:
     now = caller.clock.now()
     readings = await caller.stores.meters.site_readings(GARAGE, now - timedelta(hours=1), now)
     assert [reading.import_register_kwh for reading in readings] == [Decimal("1234.567")]
+    assert caller.control.asked == ["guard"] * 2, "the guard looks at each"
 
 
 UNUSABLE_READINGS: dict[str, tuple[dict[str, Any], str]] = {

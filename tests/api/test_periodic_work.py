@@ -152,7 +152,8 @@ class Refusing:
 
 async def test_answers_of_stations_are_counted() -> None:
     metrics = ServiceMetrics()
-    gateway = CountingGateway(Refusing(), metrics)
+    gateway = CountingGateway(metrics)
+    gateway.connect(Refusing())
     command = LimitCommand(StationId("A"), EvseId("A"), None, (LimitPeriod(START, 5.0),))
     assert (await gateway.set_limit(command)).state is LimitState.REJECTED
     await gateway.set_safe_default(StationId("A"), EvseId("A"), 2.0)
@@ -244,7 +245,7 @@ async def unheard(session_id: SessionId, pauses: Sequence[Interval]) -> None:
 
 
 async def test_the_guard_never_writes_over_a_cancellation(tmp_path: Path, hand_clock: Any, site: Any) -> None:
-    now, intake = hand_clock.now(), asyncio.Lock()
+    now = hand_clock.now()
     part = GridEventInterval(Interval(now, now + timedelta(hours=1)), 20.0)
     event = GridEvent(GridEventId("e"), site.id, GridEventKind.IMPORT_LIMIT, (part,), now)
     async with await open_stores(f"sqlite:///{tmp_path}/x.db", [site], wall_clock=hand_clock) as stores:
@@ -252,8 +253,8 @@ async def test_the_guard_never_writes_over_a_cancellation(tmp_path: Path, hand_c
         settings = ControlSettings()
         sender = LimitSender(site, stores, Refusing(), hand_clock, settings, unheard)
         readiness = Readiness(site.id, stores, hand_clock, greatest_guard_age_s=3, greatest_plan_age_s=900)
-        watch = CountedWatch(site, stores, hand_clock, sender, settings, intake, ServiceMetrics(), readiness)
-        async with intake:
+        watch = CountedWatch(site, stores, hand_clock, sender, settings, ServiceMetrics(), readiness)
+        async with stores.together():
             step = asyncio.create_task(watch.guard_step())
             await asyncio.wait({step}, timeout=0.2)
             assert not step.done()
