@@ -28,6 +28,7 @@ GREATEST_BUILDING_KW = 50.0
 PEAK_HINT_KW = 61.7
 """Least peak with which all cars of 1 to 27 August 2019 could have been served beside this building and PV: a linear
 programme over that garage's recorded sessions gives it, see the day's SOURCE.md."""
+METER_INTERVAL_S = 300
 DEMAND_PRICE_PER_KW = "15.51"
 KNOWN_AHEAD = timedelta(hours=36)
 CONFIGURATION_FILE = "site.yaml"
@@ -104,7 +105,12 @@ def write_demo(
         "forecasts": {"building_file": "building.csv"},
         "billing": {"window": "day", "day_begins": f"{DAY_START.astimezone(ZoneInfo(TIME_ZONE)):%H:%M}"},
         "storage": {"url": "sqlite:///chargehorizon.sqlite"},
-        "ocpp": {"host": LOOPBACK, "port": demo.ocpp_port, "security_profile": 0},
+        "ocpp": {
+            "host": LOOPBACK,
+            "port": demo.ocpp_port,
+            "security_profile": 0,
+            "behaviour": {"meter_interval_s": METER_INTERVAL_S},
+        },
         "http": {
             "host": LOOPBACK,
             "port": demo.http_port,

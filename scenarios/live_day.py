@@ -43,7 +43,7 @@ BOOKED_ARRIVAL = timedelta(hours=7, minutes=30)
 # In the morning rush the grid operator asks for less, at once.
 GRID_EVENT_AT = DAY_START + timedelta(hours=3, minutes=10)
 GRID_EVENT_LENGTH = timedelta(minutes=50)
-GRID_EVENT_LIMIT_KW = 50.0
+GRID_EVENT_LIMIT_KW = 60.0
 DRAIN_WITHIN_S = 20.0
 METER_INTERVAL_S = 60
 FINAL_READING_WITHIN = timedelta(minutes=2)
