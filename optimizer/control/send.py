@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -70,6 +71,8 @@ class LimitSender:
         self._under_way: set[asyncio.Task[None]] = set()
         self._plan: Plan | None = None
         self._default_retry_at: dict[EvseId, datetime] = {}
+        self._defaults_confirmed: set[EvseId] = set()
+        self._contacts: defaultdict[StationId, int] = defaultdict(int)
 
     def follow(self, plan: Plan) -> None:
         """Take ``plan`` as the one in force; it must be in the store already."""
@@ -95,12 +98,16 @@ class LimitSender:
         return view, decision
 
     async def install_safe_defaults(self, view: GuardView) -> None:
-        """Install the safe default at every online EVSE that is not known to hold it; lower ones first."""
+        """Install the safe default at every online EVSE that is not known to hold it; lower ones first.
+
+        What the store says of it may have been lost meanwhile, so each station confirms it once after every contact,
+        and after every start of the service.
+        """
         due = [
             evse_id
             for evse_id, connector in view.connectors.items()
             if connector.online
-            and connector.safe_default_kw != self.safe_kw[evse_id]
+            and (evse_id not in self._defaults_confirmed or connector.safe_default_kw != self.safe_kw[evse_id])
             and view.at >= self._default_retry_at.get(evse_id, view.at)
         ]
         lower = [evse_id for evse_id in due if self._lowers(view, evse_id)]
@@ -113,11 +120,14 @@ class LimitSender:
     async def _install_default(self, view: GuardView, evse_id: EvseId) -> None:
         # Set before the answer: a station that never answers is not asked again at every tick.
         self._default_retry_at[evse_id] = view.at + timedelta(seconds=self._settings.unanswered_retry_s)
-        limit_kw = self.safe_kw[evse_id]
-        reply = await self._gateway.set_safe_default(view.connectors[evse_id].station_id, evse_id, limit_kw)
+        limit_kw, station_id = self.safe_kw[evse_id], view.connectors[evse_id].station_id
+        contact = self._contacts[station_id]
+        reply = await self._gateway.set_safe_default(station_id, evse_id, limit_kw)
         if reply.state is LimitState.ACCEPTED:
             await self._stores.connectors.save_safe_default(evse_id, limit_kw)
             self._default_retry_at.pop(evse_id, None)
+            if contact == self._contacts[station_id]:
+                self._defaults_confirmed.add(evse_id)
         elif reply.state is LimitState.REJECTED:
             retry = timedelta(seconds=self._settings.rejected_retry_s)
             self._default_retry_at[evse_id] = view.at + retry
@@ -128,6 +138,11 @@ class LimitSender:
 
         What an EVSE may draw meanwhile is the greatest of its last profile and of the default that then holds.
         """
+        self._contacts[station_id] += 1
+        for evse_id, evse in self._site.evses.items():
+            if evse.station_id == station_id:
+                self._defaults_confirmed.discard(evse_id)
+                self._default_retry_at.pop(evse_id, None)
         async with self._turn:
             view = await self.view()
             for evse_id, connector in view.connectors.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from bench import Bench, Habit, evse_at, site_with
 from virtual_time import START, run_virtual
@@ -176,6 +178,78 @@ def test_safe_defaults_are_installed_once_and_after_a_refusal_much_later(monkeyp
         assert [connector.safe_default_kw for connector in kept] == [pytest.approx(4.14), None]
         await bench.pass_time(bench.settings.rejected_retry_s)
         assert sorted(asked) == ["a", "b", "b"]
+
+    run_virtual(story())
+
+
+def test_safe_defaults_are_confirmed_after_every_contact_and_after_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench = Bench(site_with([evse_at("a"), evse_at("b")], import_limit_kw=18.0), QUICK)
+        asked: list[str] = []
+        install = bench.gateway.set_safe_default
+
+        async def noted(station_id: str, evse_id: EvseId, limit_kw: float) -> LimitReply:
+            asked.append(evse_id)
+            return await install(station_id, evse_id, limit_kw)  # type: ignore[arg-type]
+
+        async def asked_meanwhile() -> list[str]:
+            asked.clear()
+            await bench.pass_time(5)
+            return sorted(asked)
+
+        monkeypatch.setattr(bench.gateway, "set_safe_default", noted)
+        assert await asked_meanwhile() == ["a", "b"]
+        assert await asked_meanwhile() == []
+        bench.stations[A].default_kw = None
+        await bench.come_online("a")
+        assert await asked_meanwhile() == ["a"], "it booted, and may have lost what it held"
+        assert bench.stations[A].default_kw == pytest.approx(4.14)
+        await bench.restart_control(asyncio.sleep(0), 1)
+        assert await asked_meanwhile() == ["a", "b"], "the service knows only what it was told before it died"
+
+    run_virtual(story())
+
+
+def test_a_boot_in_the_middle_of_the_answer_is_not_taken_for_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench = Bench(site_with([evse_at("a")], import_limit_kw=40.0), QUICK)
+        install = bench.gateway.set_safe_default
+        boots = 1
+
+        async def booting(station_id: str, evse_id: EvseId, limit_kw: float) -> LimitReply:
+            nonlocal boots
+            reply = await install(station_id, evse_id, limit_kw)  # type: ignore[arg-type]
+            if boots:
+                boots -= 1
+                bench.stations[A].default_kw = None
+                await bench.come_online("a")
+            return reply
+
+        monkeypatch.setattr(bench.gateway, "set_safe_default", booting)
+        await bench.pass_time(5)
+        assert bench.stations[A].default_kw == bench.control.sender.safe_kw[A]
+
+    run_virtual(story())
+
+
+def test_limits_are_refreshed_before_their_end_over_a_restart() -> None:
+    async def story() -> None:
+        wishes = Wishes(a=11.04, b=6.9)
+        bench = await bench_with_two(limit_kw=18.0, wishes=wishes)
+        await bench.loop.step("plug-in")
+        await bench.pass_time(60, plan=True)
+        await bench.restart_control(asyncio.sleep(0), 1)
+        left_s: list[float] = []
+
+        def look() -> None:
+            now = bench.clock.now()
+            ends = [station.profile[-1].start for station in bench.stations.values() if station.profile]
+            left_s.extend((end - now).total_seconds() for end in ends)
+
+        await bench.pass_time(bench.settings.profile_span_s + 60, plan=True, each=look)
+        assert len(left_s) == 2 * (bench.settings.profile_span_s + 60)
+        assert min(left_s) > bench.settings.refresh_margin_s / 2
+        assert bench.limits_kw() == {"a": pytest.approx(11.04, abs=0.1), "b": pytest.approx(6.9, abs=0.1)}
 
     run_virtual(story())
 
