@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
+from hashlib import blake2b
 
 import numpy as np
 
@@ -33,9 +33,7 @@ class Decision:
 
 def session_power_kw(problem: ChargingProblem, decision: Decision) -> FloatArray:
     """Charging power of each session over its modes [kW], shape (sessions, slots)."""
-    total = np.zeros((problem.sessions.count, problem.slot_count))
-    np.add.at(total, problem.modes.session, decision.power_kw)
-    return total
+    return problem.over_modes(np.add, decision.power_kw)
 
 
 def net_import_kw(problem: ChargingProblem, decision: Decision) -> FloatArray:
@@ -82,8 +80,8 @@ def money_of(problem: ChargingProblem, decision: Decision) -> float:
     total = float(slot_h @ (paid * grid_import - supply.export_price_per_kwh * grid_export))
     rise = peaks_kw(problem, grid_import) - problem.demand.reached_kw
     total += float(problem.demand.price_per_kw @ rise)
-    wear = problem.sessions.discharge_wear_per_kwh @ (decision.discharge_kw * problem.sessions.plugged_h)
-    total += float(wear.sum())
+    discharged_kwh = (decision.discharge_kw * problem.sessions.plugged_h).sum(axis=1)
+    total += float(problem.sessions.discharge_wear_per_kwh @ discharged_kwh)
     missed = np.where(supply.has_setpoint, np.abs(net - supply.setpoint_kw), 0.0)
     total += problem.setpoint_price_per_kwh * float(slot_h @ missed)
     if problem.battery is not None:
@@ -159,7 +157,7 @@ def plan_of(
             zip(problem.sessions.ids, problem.sessions.evse_ids, power.tolist(), energy.tolist(), reasons, strict=True)
         )
     )
-    digest = sha256(decision.power_kw.tobytes() + decision.battery_kw.tobytes()).hexdigest()[:12]
+    digest = blake2b(decision.power_kw.tobytes() + decision.battery_kw.tobytes(), digest_size=6).hexdigest()
     return Plan(
         id=PlanId(f"{problem.site_id}-{problem.now:%Y%m%dT%H%M%SZ}-{digest}"),
         site_id=problem.site_id,

@@ -54,8 +54,9 @@ class ReasonTable:
 
     def rows(self, numbers: IntArray) -> tuple[tuple[BindingReason, ...], ...]:
         """The reasons of each session."""
-        table = self.reasons
-        return tuple(tuple([table[number] for number in row]) for row in numbers.tolist())
+        table = np.empty(len(self.reasons), dtype=object)
+        table[:] = self.reasons
+        return tuple(map(tuple, table[numbers].tolist()))
 
 
 def reasons_of(problem: ChargingProblem, decision: Decision) -> tuple[tuple[BindingReason, ...], ...]:
@@ -91,15 +92,17 @@ def _mark(
 
 
 def _mark_tight(numbers: IntArray, table: ReasonTable, problem: ChargingProblem, tight: TightLimits) -> None:
-    kinds = np.stack((tight.circuit, tight.phase, tight.source), axis=-1)
-    for circuit, phase, source in np.unique(kinds[tight.circuit >= 0], axis=0).tolist():
+    # One number a kind of limit: telling rows of three apart takes far longer.
+    kinds = (tight.circuit * (len(ALL_PHASES) + 1) + tight.phase + 1) * len(LIMIT_SOURCES) + tight.source
+    for number in np.unique(kinds[tight.circuit >= 0]).tolist():
+        place, source = divmod(number, len(LIMIT_SOURCES))
+        circuit, phase = place // (len(ALL_PHASES) + 1), place % (len(ALL_PHASES) + 1) - 1
         origin = LIMIT_SOURCES[source]
         kind = BindingKind.SITE_LIMIT if circuit == 0 else BindingKind.CIRCUIT_LIMIT
         if origin is LimitSource.GRID_EVENT:
             kind = BindingKind.GRID_EVENT
         reason = BindingReason(kind, problem.circuits.ids[circuit], ALL_PHASES[phase] if phase >= 0 else None, origin)
-        where = (tight.circuit == circuit) & (tight.phase == phase) & (tight.source == source)
-        numbers[where] = table.number(reason)
+        numbers[kinds == number] = table.number(reason)
 
 
 def tight_limits(problem: ChargingProblem, decision: Decision) -> TightLimits:
@@ -108,7 +111,7 @@ def tight_limits(problem: ChargingProblem, decision: Decision) -> TightLimits:
     tight = TightLimits(np.full(shape, -1), np.full(shape, -1), np.zeros(shape, dtype=np.int64), np.full(shape, np.inf))
     circuits = problem.circuits
     net = session_power_kw(problem, decision) - decision.discharge_kw
-    load_kw = circuits.above[:, problem.sessions.circuit].astype(float) @ net
+    load_kw = problem.below_circuits(net)
     load_kw[0] += decision.battery_kw
     base_kw = np.array(circuits.uncontrolled_kw)
     base_kw[0] -= problem.supply.pv_firm_share * decision.pv_kw
@@ -136,9 +139,7 @@ def _tighten_phases(problem: ChargingProblem, decision: Decision, tight: TightLi
         along = along + site_a * (decision.battery_kw - problem.supply.pv_firm_share * decision.pv_kw)
         magnitude = np.hypot(along + (lead + lag) * 0.75**0.5, (lead - lag) * 0.5)
         room_a = problem.circuits.limit_a[circuit] - magnitude
-        session_a = np.zeros(problem.sessions.count)
-        on_phase = problem.modes.on_phase[:, phase] * problem.modes.amps_per_kw
-        np.maximum.at(session_a, problem.modes.session, on_phase)
+        session_a = problem.over_modes(np.maximum, problem.modes.on_phase[:, phase] * problem.modes.amps_per_kw)
         least_a = max(float(session_a[session_a > 0].min(initial=np.inf)), 1e-9)
         _tighten(tight, below & (session_a > 0), room_a / least_a, (circuit, phase), fuse, TIGHT_A / least_a)
 
@@ -158,10 +159,8 @@ def _tighten(
 
 def _at_own_limit(problem: ChargingProblem, power: FloatArray) -> tuple[BoolArray, BoolArray]:
     """Where a session draws the most that EVSE and vehicle permit, and where the vehicle is the one."""
-    most = np.zeros_like(power)
-    np.maximum.at(most, problem.modes.session, problem.modes.max_kw)
-    by_vehicle = np.zeros(power.shape, dtype=bool)
-    np.logical_or.at(by_vehicle, problem.modes.session, problem.modes.vehicle_bound)
+    most = problem.over_modes(np.maximum, problem.modes.max_kw)
+    by_vehicle = problem.over_modes(np.logical_or, problem.modes.vehicle_bound)
     return np.asarray((problem.sessions.plugged_h > 0) & (power >= most - TIGHT_KW)), by_vehicle
 
 
@@ -189,8 +188,7 @@ def _at_taper(problem: ChargingProblem, decision: Decision, power: FloatArray) -
 def _below_minimum(problem: ChargingProblem, decision: Decision, power: FloatArray, tight: TightLimits) -> BoolArray:
     """Where a session gets nothing because what the wires leave is less than its minimum."""
     del decision
-    least = np.full(power.shape, np.inf)
-    np.minimum.at(least, problem.modes.session, np.where(problem.usable, problem.modes.min_kw, np.inf))
+    least = problem.over_modes(np.minimum, np.where(problem.usable, problem.modes.min_kw, np.inf))
     return np.asarray((power <= TIGHT_KW) & (tight.room_kw < least) & (tight.room_kw > TIGHT_KW) & np.isfinite(least))
 
 

@@ -205,6 +205,11 @@ def _joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
+def weighted_sum(weights: FloatArray, values: FloatArray) -> float:
+    """Sum of the products of two long vectors; one thread does it sooner than BLAS starts its own."""
+    return float((weights * values).sum())
+
+
 def axis_labels(problem: ChargingProblem) -> Labels:
     """Labels of every axis; a session with several modes has one label each, for example ``car1:1ph``."""
     sessions, modes = problem.sessions, problem.modes

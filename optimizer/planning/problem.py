@@ -411,6 +411,38 @@ class ChargingProblem:
         return np.bincount(self.modes.session, minlength=self.sessions.count)
 
     @cached_property
+    def first_mode(self) -> IntArray:
+        """Index of each session's first mode, shape (sessions,)."""
+        return np.searchsorted(self.modes.session, np.arange(self.sessions.count))
+
+    def over_modes(self, combine: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        """Combine the values of each session's modes, along the first axis, by ``np.add``, ``np.maximum`` and such."""
+        if self.modes.count == self.sessions.count:
+            return values
+        return np.asarray(combine.reduceat(values, self.first_mode, axis=0))
+
+    @cached_property
+    def most_power_kw(self) -> FloatArray:
+        """Greatest power of each mode, 0 where it cannot run [kW], shape (modes, slots)."""
+        return np.where(self.usable, self.modes.max_kw, 0.0)
+
+    @cached_property
+    def greatest_vehicles_kw(self) -> FloatArray:
+        """Sum of the greatest powers of all modes below each circuit [kW], shape (circuits, slots)."""
+        return self.below_circuits(self.over_modes(np.add, self.most_power_kw))
+
+    def below_circuits(self, values: FloatArray) -> FloatArray:
+        """Sum of the values of all sessions below each circuit, (sessions, slots) to (circuits, slots)."""
+        # By runs of equal circuits and from leaf to root: a matrix product would start BLAS' threads for it.
+        order = np.argsort(self.sessions.circuit, kind="stable")
+        feeders, starts = np.unique(self.sessions.circuit[order], return_index=True)
+        sums = np.zeros((self.circuits.count, values.shape[1]))
+        sums[feeders] = np.add.reduceat(values[order], starts, axis=0)
+        for circuit in range(self.circuits.count - 1, 0, -1):
+            sums[self.circuits.parent[circuit]] += sums[circuit]
+        return sums
+
+    @cached_property
     def phase_current(self) -> FloatArray:
         """Current per kW on each phase, split by its angle to that phase's voltage [A/kW].
 

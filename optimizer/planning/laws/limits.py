@@ -17,11 +17,6 @@ from optimizer.planning.scope import ModelScope
 PHASES = 3
 
 
-def greatest_vehicles_kw(problem: ChargingProblem) -> FloatArray:
-    """Sum of the greatest powers of all modes below each circuit [kW], shape (circuits, slots)."""
-    return np.asarray(problem.mode_below.astype(float) @ np.where(problem.usable, problem.modes.max_kw, 0.0))
-
-
 def firm_pv_kw(problem: ChargingProblem) -> FloatArray:
     """PV that relieves limits without any plan, less what an export limit curtails then [kW], shape (slots,)."""
     kept = problem.supply.pv_kw
@@ -34,7 +29,7 @@ def firm_pv_kw(problem: ChargingProblem) -> FloatArray:
 
 def load_rows(problem: ChargingProblem) -> BoolArray:
     """Where a circuit's power limit could be exceeded by some plan, shape (circuits, slots)."""
-    most_kw = greatest_vehicles_kw(problem) + problem.circuits.uncontrolled_kw
+    most_kw = problem.greatest_vehicles_kw + problem.circuits.uncontrolled_kw
     if problem.battery:
         most_kw[0] += problem.battery.max_charge_kw
     return np.asarray(np.isfinite(problem.circuits.limit_kw) & (most_kw > problem.circuits.limit_kw))
@@ -128,7 +123,7 @@ def _circuit_entries(
     if out:
         vehicle, slot = discharge.keys
         row = row_of[slot]
-        vehicle_weight = mode_weight[first_mode(problem)][vehicle]
+        vehicle_weight = mode_weight[problem.first_mode][vehicle]
         held = (row >= 0) & (vehicle_weight != 0)
         build.add_entries(row[held], discharge.indices[held], -vehicle_weight[held])
     if circuit == 0:
@@ -137,14 +132,9 @@ def _circuit_entries(
             _slot_entries(build, "battery_discharge_kw", row_of, -site_weight)
 
 
-def first_mode(problem: ChargingProblem) -> IntArray:
-    """Index of each session's first mode, in which it also discharges, shape (sessions,)."""
-    return np.searchsorted(problem.modes.session, np.arange(problem.sessions.count))
-
-
 def _controllable_limit(build: ModelBuilder, problem: ChargingProblem, circuits: IntArray, name: str) -> None:
     limit_kw = problem.circuits.controllable_limit_kw
-    most_kw = greatest_vehicles_kw(problem)
+    most_kw = np.array(problem.greatest_vehicles_kw)
     if problem.battery:
         most_kw[0] += problem.battery.max_charge_kw
     where = np.isfinite(limit_kw) & (most_kw > limit_kw)
@@ -187,6 +177,8 @@ def circuit_limit(build: ModelBuilder, problem: ChargingProblem, scope: ModelSco
 
 def _circuit_feed(build: ModelBuilder, problem: ChargingProblem) -> None:
     """Rows for what flows out of a circuit below the root; only discharging vehicles can make it flow."""
+    if not problem.sessions.most_discharge_kw.any():
+        return
     most_out_kw = problem.circuits.above @ _discharge_by_circuit(problem)
     feed_kw, load_kw = problem.circuits.feed_limit_kw, problem.circuits.uncontrolled_kw
     where = np.isfinite(feed_kw) & (most_out_kw - load_kw > feed_kw)
@@ -285,12 +277,13 @@ def _phase_room(
 
 def _feeds_out(problem: ChargingProblem, circuit: int) -> bool:
     """Whether power can flow out of what hangs below the circuit."""
-    vehicles = problem.mode_below[circuit][first_mode(problem)] & (problem.sessions.most_discharge_kw > 0)
+    vehicles = problem.mode_below[circuit][problem.first_mode] & (problem.sessions.most_discharge_kw > 0)
     return bool(vehicles.any()) or (circuit == 0 and problem.battery is not None)
 
 
 def _needed_slots(problem: ChargingProblem, circuit: int, weight: FloatArray, room_a: FloatArray) -> BoolArray:
-    most_a = weight @ np.where(problem.usable, problem.modes.max_kw, 0.0)
+    loading = np.flatnonzero(weight)
+    most_a = (weight[loading, None] * problem.most_power_kw[loading]).sum(axis=0)
     if circuit == 0 and problem.battery:
         most_a = most_a + problem.battery.max_charge_kw * amps_per_site_kw(problem, circuit)
     return np.asarray((most_a > room_a) | _feeds_out(problem, circuit))
@@ -365,7 +358,7 @@ def _outward_rows(build: ModelBuilder, problem: ChargingProblem, facets: list[Fa
         row_of = np.full(problem.slot_count, -1, dtype=np.int64)
         row_of[facet.slots] = np.arange(first, first + len(facet.slots))
         first += len(facet.slots)
-        weight = facet.weight[first_mode(problem)][vehicle]
+        weight = facet.weight[problem.first_mode][vehicle]
         held = (row_of[slot] >= 0) & (weight != 0)
         build.add_entries(row_of[slot[held]], discharge.indices[held], weight[held])
 
@@ -380,6 +373,8 @@ def phase_imbalance(build: ModelBuilder, problem: ChargingProblem, scope: ModelS
     del scope
     circuits, slots = problem.circuits, problem.slot_count
     bounded = np.flatnonzero(np.isfinite(circuits.imbalance_limit_a))
+    if not len(bounded):
+        return
     shape = (len(bounded), PHASES, slots)
     place, phase, slot = (index.ravel() for index in np.indices(shape))
     circuit = bounded[place]

@@ -130,8 +130,9 @@ def may_taper(problem: ChargingProblem) -> BoolArray:
     """Where a vehicle may pass its knee by the end of the slot, shape (sessions, slots)."""
     sessions = problem.sessions
     knees = sessions.has_state & np.isfinite(sessions.knee_kwh) & (sessions.knee_kwh < sessions.capacity_kwh)
-    most_kw = np.zeros((sessions.count, problem.slot_count))
-    np.maximum.at(most_kw, problem.modes.session, problem.modes.max_kw)
+    if not knees.any():
+        return np.zeros((sessions.count, problem.slot_count), dtype=bool)
+    most_kw = problem.over_modes(np.maximum, problem.modes.max_kw)
     gained = np.cumsum(most_kw * sessions.plugged_h, axis=1) * sessions.charge_efficiency[:, None]
     highest = sessions.stored_kwh[:, None] + gained
     return np.asarray(knees[:, None] & (sessions.plugged_h > 0) & (highest > sessions.knee_kwh[:, None]))
@@ -197,17 +198,14 @@ def departure_target(build: ModelBuilder, problem: ChargingProblem, scope: Model
         _target_entries(build, problem, row_of, target_of)
 
 
-def _rounds(sessions: np.ndarray) -> list[np.ndarray]:
+def _rounds(sessions: IntArray) -> list[IntArray]:
     """Places of the array in groups that name each session at most once."""
-    seen: dict[int, int] = {}
-    groups: list[list[int]] = []
-    for place, session in enumerate(sessions.tolist()):
-        turn = seen.get(session, 0)
-        seen[session] = turn + 1
-        if turn == len(groups):
-            groups.append([])
-        groups[turn].append(place)
-    return [np.array(group) for group in groups]
+    left, groups = np.arange(len(sessions)), []
+    while len(left):
+        _, first = np.unique(sessions[left], return_index=True)
+        groups.append(left[np.sort(first)])
+        left = np.delete(left, first)
+    return groups
 
 
 def _target_entries(build: ModelBuilder, problem: ChargingProblem, row_of: np.ndarray, target_of: np.ndarray) -> None:
@@ -286,6 +284,8 @@ def reservation_floor(build: ModelBuilder, problem: ChargingProblem, scope: Mode
     for the first ``guaranteed_kwh / guaranteed_kw`` hours of the stay.
     """
     del scope
+    if not problem.sessions.guaranteed_kw.any():
+        return
     promised_kw = promised_power_kw(problem)
     session, slot = np.nonzero(promised_kw > 0)
     if not len(session):
