@@ -21,9 +21,8 @@ from optimizer.planning.reference.vehicle import (
     taper,
 )
 from optimizer.planning.reference.wires import circuit_limit, grid_limit, phase_imbalance
-from optimizer.planning.scope import ModelScope, linear_scope
+from optimizer.planning.scope import ModelScope, linear_scope, near_scope
 from optimizer.planning.settings import PlanningSettings
-from optimizer.planning.solve import near_scope
 
 ReferenceLaw = Callable[[Any, Given, GivenScope], None]
 

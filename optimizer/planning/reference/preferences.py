@@ -1,4 +1,4 @@
-"""What a plan is chosen by among those that cost the same: near the previous plan, few changes, sooner than later."""
+"""What a plan is chosen by among those that cost the same: near the previous plan, few changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pyomo.environ import Constraint, NonNegativeReals, Objective, Var, minimize
 from optimizer.planning.preferences import (
     FIRST_SLOT_WEIGHT,
     SLOT_WEIGHT_H,
-    SOONER_PER_H,
     START_POINTS,
     WORTH_OF_MONEY,
 )
@@ -31,7 +30,7 @@ def state_preferences(model: Any, cost_bound: float) -> None:
     forget_preferences(model)
     given, settings = model.given, model.settings
     near = [t for t in given.slots if given.slot_start_h[t] < settings.preference_hours]
-    points = _moved(model, given, near) + _raised(model, given, near) + _sooner(model, given)
+    points = _moved(model, given, near) + _raised(model, given, near)
     points += [settings.prefer_steady * START_POINTS * column for column in model.start.values()]
     model.cost_excess = Var(["money"], domain=NonNegativeReals)
     paid = model.objective.expr.args
@@ -104,9 +103,3 @@ def _raised(model: Any, given: Given, near: Iterable[int]) -> list[Any]:
 
     model.raised = Constraint(pairs, rule=raised)
     return [worth * SLOT_WEIGHT_H * column for column in model.raised_kw.values()]
-
-
-def _sooner(model: Any, given: Given) -> list[Any]:
-    """Points of every hour by which a kWh is delayed."""
-    worth = model.settings.prefer_sooner * SOONER_PER_H
-    return [worth * given.slot_start_h[t] * hours * model.power_kw[m, t] for (m, t), hours in given.usable.items()]

@@ -25,7 +25,7 @@ from optimizer.planning.reference.given import Given
 from optimizer.planning.reference.model import columns_of, rows_of
 from optimizer.planning.reference.preferences import forget_preferences, state_preferences
 from optimizer.planning.rounding import ZERO_KW
-from optimizer.planning.solve import NEGLIGIBLE_MONEY
+from optimizer.planning.solving import NEGLIGIBLE_MONEY
 
 HIGHS_SOLVERS = ("appsi_highs", "highs")
 """Pyomo's names for HiGHS, whose option for an absolute gap is known here."""

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from planning_cases import random_problem
 
 from optimizer.planning.problem import ChargingProblem, DemandArrays
-from optimizer.planning.scope import ModelScope, linear_scope, whole_scope
-from optimizer.planning.solve import near_scope
+from optimizer.planning.scope import ModelScope, linear_scope, near_scope, whole_scope
 
 
 def rich_problem(rng: np.random.Generator) -> ChargingProblem:

@@ -31,8 +31,7 @@ from optimizer.planning.requests import (
     UncontrolledLoad,
     VehicleBattery,
 )
-from optimizer.planning.scope import ModelScope, linear_scope, whole_scope
-from optimizer.planning.solve import near_scope
+from optimizer.planning.scope import ModelScope, linear_scope, near_scope, whole_scope
 
 FOLDER = Path(__file__).parent / "golden"
 ROW = CircuitId("row")
