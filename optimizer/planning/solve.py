@@ -18,31 +18,40 @@ from optimizer.planning.scope import linear_scope, near_scope, whole_scope
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solving import NEGLIGIBLE_MONEY, Found, Solving
 from optimizer.planning.stages import Held, proven_further, rounded, steered
+from optimizer.planning.warm import PlanMemory
 
 __all__ = ["NEGLIGIBLE_MONEY", "decision_of", "near_scope", "plan_charging"]
 
 
-def plan_charging(problem: ChargingProblem, settings: PlanningSettings | None = None) -> PlanOutcome:
+def plan_charging(
+    problem: ChargingProblem, settings: PlanningSettings | None = None, memory: PlanMemory | None = None
+) -> PlanOutcome:
     """Return the best plan found within the time limit; never raises for what a person, vehicle or meter brings.
 
     Args:
         problem: What is to be planned.
         settings: The operator's choices; the defaults where ``None``.
+        memory: What the plan before left, and this one leaves for the next; ``None``: every plan from nothing.
     """
     solving = Solving(problem, settings if settings is not None else PlanningSettings(), Weights(problem))
     try:
-        return _solved(solving)
+        return _solved(solving, memory)
     except PlanningFailed as failure:
         return Fallback(HEURISTICS[FALLBACK](problem), FALLBACK, str(failure), solving.figures())
 
 
-def _solved(solving: Solving) -> PlanOutcome:
+def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:
     problem = solving.problem
     staged = solving.build(linear_scope(problem))
     solver = SolverModel(staged.model, staged.aim)
+    start = memory.basis_for(problem, staged.model) if memory is not None else None
+    if start is not None:
+        solver.start_at(start)
     relaxed = solving.run(solver)
     if not relaxed.has_values:
         raise PlanningFailed(f"the linear problem has no solution within the time limit ({relaxed.end})")
+    if memory is not None:
+        memory.remember(problem, staged.model, solver.basis())
     linear = Found(staged, relaxed.values)
     solving.least_cost = linear.objective
     solving.money_scale = abs(weighted_sum(money(problem, staged.model), linear.values) + money_offset(problem))
