@@ -129,7 +129,8 @@ def tight_limits(problem: ChargingProblem, decision: Decision) -> TightLimits:
 
 
 def _tighten_phases(problem: ChargingProblem, decision: Decision, tight: TightLimits, circuit: int) -> None:
-    currents = np.einsum("mpa,mt,m->pat", problem.phase_current, decision.power_kw, problem.mode_below[circuit] * 1.0)
+    loading = np.flatnonzero(problem.mode_below[circuit])
+    currents = np.einsum("mpa,mt->pat", problem.phase_current[loading], decision.power_kw[loading])
     below = problem.circuits.above[circuit, problem.sessions.circuit]
     fuse = np.full(problem.slot_count, LIMIT_SOURCES.index(LimitSource.FUSE))
     site_a = 1000.0 / (3.0 * problem.supply.phase_voltage_v) if circuit == 0 else 0.0
@@ -148,13 +149,16 @@ def _tighten(
     tight: TightLimits, below: BoolArray, room_kw: FloatArray, place: tuple[int, int], source: IntArray, slack_kw: float
 ) -> None:
     """Note a limit's room for the sessions below it, and the limit itself where it binds."""
-    room = np.where(below[:, None], room_kw[None, :], np.inf)
-    closer = room < tight.room_kw
-    tight.room_kw[closer] = room[closer]
-    binding = closer & (room <= slack_kw)
-    tight.circuit[binding] = place[0]
-    tight.phase[binding] = place[1]
-    tight.source[binding] = np.broadcast_to(source, room.shape)[binding]
+    rows = np.flatnonzero(below)
+    closer = room_kw[None, :] < tight.room_kw[rows]
+    binding = closer & (room_kw <= slack_kw)[None, :]
+    for noted, value in (
+        (tight.room_kw, np.where(closer, room_kw[None, :], tight.room_kw[rows])),
+        (tight.circuit, np.where(binding, place[0], tight.circuit[rows])),
+        (tight.phase, np.where(binding, place[1], tight.phase[rows])),
+        (tight.source, np.where(binding, source[None, :], tight.source[rows])),
+    ):
+        noted[rows] = value
 
 
 def _at_own_limit(problem: ChargingProblem, power: FloatArray) -> tuple[BoolArray, BoolArray]:
