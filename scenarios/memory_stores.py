@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from optimizer.domain.charger import (
@@ -35,7 +36,7 @@ from optimizer.domain.ids import (
     StationId,
     TransactionId,
 )
-from optimizer.domain.metering import MeterSample, SampleQuality, SiteMeterReading
+from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality, SiteMeterReading
 from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session
@@ -53,6 +54,10 @@ class _Journal:
 
     def __init__(self) -> None:
         self._open: ContextVar[list[Callable[[], None]] | None] = ContextVar("open_block", default=None)
+
+    def __reduce__(self) -> tuple[type[_Journal], tuple[()]]:
+        """A copy of the stores begins with no block open."""
+        return (_Journal, ())
 
     def put(self, mapping: MutableMapping[Key, Value], key: Key, value: Value) -> None:
         undo = self._open.get()
@@ -146,6 +151,19 @@ class MemorySessionStore:
             del self._active[session.id]
             self._journal.undo_with(lambda: self._active.__setitem__(session.id, None))
 
+    def forget_before(self, instant: datetime) -> set[SessionId]:
+        """Let go of the sessions that ended before ``instant``, and of their transactions; tells which."""
+        gone = {
+            session_id
+            for session_id, session in self._sessions.items()
+            if session.unplugged_at is not None and session.unplugged_at < instant
+        }
+        for session_id in gone:
+            del self._sessions[session_id]
+        self._of_transaction = {key: held for key, held in self._of_transaction.items() if held not in gone}
+        self._opened = {key: opened for key, opened in self._opened.items() if opened.session_id not in gone}
+        return gone
+
 
 def _plug_in_order(session: Session) -> tuple[datetime, SessionId]:
     return (session.plugged_in_at, session.id)
@@ -237,7 +255,7 @@ class MemoryMeterStore:
         self._journal = journal
         self._connectors = connectors
         self._site_of = {station.id: site.id for site in sites for station in site.stations}
-        self._seen: dict[tuple[object, ...], None] = {}
+        self._seen: dict[tuple[EvseId, datetime, TransactionId | None, ReadingReason], None] = {}
         self._of_session: defaultdict[SessionId, list[MeterSample]] = defaultdict(list)
         self._of_site: defaultdict[SiteId, list[tuple[MeterSample, SessionId | None]]] = defaultdict(list)
         self._readings: defaultdict[SiteId, list[SiteMeterReading]] = defaultdict(list)
@@ -293,6 +311,17 @@ class MemoryMeterStore:
         kept = self._readings.get(site_id)
         return kept[-1] if kept else None
 
+    def forget_before(self, instant: datetime, readings_before: datetime, gone: set[SessionId]) -> None:
+        """Let go of samples before ``instant``, of those of ``gone`` sessions, and of older site readings."""
+        self._seen = {key: None for key in self._seen if key[1] >= instant}
+        for session_id in gone:
+            self._of_session.pop(session_id, None)
+        for samples in self._of_site.values():
+            del samples[: bisect_left(samples, instant, key=_pair_instant)]
+        for readings in self._readings.values():
+            # The last one before stays: registers are interpolated from it.
+            del readings[: max(0, bisect_left(readings, readings_before, key=_instant) - 1)]
+
 
 def _instant(value: MeterSample | SiteMeterReading) -> datetime:
     return value.at
@@ -308,7 +337,7 @@ class MemoryPlanStore:
     def __init__(self, journal: _Journal, kept_outcomes: int) -> None:
         self._journal = journal
         self._outcomes: defaultdict[SiteId, deque[tuple[PlanOutcome, str]]] = defaultdict(
-            lambda: deque(maxlen=kept_outcomes)
+            partial(deque, maxlen=kept_outcomes)
         )
 
     async def save_outcome(self, outcome: PlanOutcome, trigger: str) -> None:
@@ -478,3 +507,13 @@ class MemoryStores:
     def together(self) -> AbstractAsyncContextManager[None]:
         """Within it all calls of this task commit together, or not at all."""
         return self._journal.block()
+
+    def forget_before(self, instant: datetime, readings_before: datetime) -> None:
+        """Let go of what no decision looks at any more, so that a replay of a year needs no more than one of a day.
+
+        Args:
+            instant: Sessions that ended before it go, with all of their samples [UTC].
+            readings_before: Readings of the site meter before it go; a demand charge looks back a month [UTC].
+        """
+        gone = self.sessions.forget_before(instant)
+        self.meters.forget_before(instant, readings_before, gone)

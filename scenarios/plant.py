@@ -2,6 +2,7 @@
 
     grid ══[site meter]══╦═ building
                          ╠═ PV (feeds in)
+                         ╠═ battery
                          ╚═ wiring ─ EVSE meters ─ cars       wiring loses a stated share of what the cars draw
 
 The power of everything is piecewise constant, so sums, registers and greatest values are exact at any instant, also
@@ -15,22 +16,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
-from math import sqrt
 
 from optimizer.domain.ids import EvseId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.moment import require_utc
 from optimizer.domain.series import PowerSeries
-from optimizer.domain.site import ALL_PHASES, Evse, Phase, Site, Wiring
+from optimizer.domain.site import Site
+from scenarios.battery_model import BatteryModel
+from scenarios.limit_audit import BaseFlow, Draw, LimitAudit
 from scenarios.power_trace import PowerTrace, trace_of
 from scenarios.station_state import whole_register_kwh
 from scenarios.virtual_evse import VirtualEvse
 
 LIMIT_TOLERANCE_KW = 1e-6
 """A sum this little above a limit is the limit: binary fractions do not add up exactly."""
-
-PHASE_ANGLES = {Phase.L1: (1.0, 0.0), Phase.L2: (-0.5, -sqrt(0.75)), Phase.L3: (-0.5, sqrt(0.75))}
-"""Voltage of each phase to neutral, as a unit phasor (real, imaginary)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,21 @@ class Plant:
         evses: The physics of every EVSE.
         surroundings: Building, PV and losses.
         start: When the meters begin at zero [UTC].
+        battery: The stationary battery, where there is one.
     """
 
     def __init__(
-        self, site: Site, evses: Mapping[EvseId, VirtualEvse], surroundings: Surroundings, start: datetime
+        self,
+        site: Site,
+        evses: Mapping[EvseId, VirtualEvse],
+        surroundings: Surroundings,
+        start: datetime,
+        battery: BatteryModel | None = None,
     ) -> None:
         self.site = site
         self.evses = evses
+        self.battery = battery
+        self.audit = LimitAudit(site)
         self.settled_at = require_utc("start", start)
         self.extremes = Extremes()
         self.charging = PowerTrace(start)
@@ -105,7 +112,7 @@ class Plant:
         self._pv = trace_of(surroundings.pv)
         self._start = start
         self._limits: list[tuple[datetime, float]] = [(start, site.grid_connection.import_limit_kw)]
-        self._powers_kw = dict.fromkeys(evses, 0.0)
+        self._draws: dict[EvseId, Draw] = {}
         self._excesses: list[Excess] = []
         self._open_excess: Excess | None = None
 
@@ -134,20 +141,27 @@ class Plant:
             return
         for evse in self.evses.values():
             evse.advance(until)
+        if self.battery is not None:
+            self.battery.advance(until)
         changes = self._changes(until)
         instants = sorted({self.settled_at, *changes})
         for at, after in zip(instants, [*instants[1:], until], strict=True):
-            for evse_id, power_kw in changes.get(at, ()):
-                self._powers_kw[evse_id] = power_kw
+            for evse_id, draw in changes.get(at, ()):
+                if draw.power_kw:
+                    self._draws[evse_id] = draw
+                else:
+                    self._draws.pop(evse_id, None)
             self._note(at, after)
         self.settled_at = until
 
-    def _changes(self, until: datetime) -> dict[datetime, list[tuple[EvseId, float]]]:
+    def _changes(self, until: datetime) -> dict[datetime, list[tuple[EvseId, Draw]]]:
         """What changes in ``[settled_at, until)``, and what merely needs a look, by instant."""
-        changes: dict[datetime, list[tuple[EvseId, float]]] = {}
+        changes: dict[datetime, list[tuple[EvseId, Draw]]] = {}
         for evse_id, evse in self.evses.items():
+            if evse.trace.newest_at < self.settled_at:
+                continue
             for step in evse.trace.steps_between(self.settled_at, until):
-                changes.setdefault(step.at, []).append((evse_id, step.power_kw))
+                changes.setdefault(step.at, []).append((evse_id, Draw(step.power_kw, step.current_paths)))
         looks = chain(self._series_instants(until), (when for when, _ in self._limits))
         for at in looks:
             if self.settled_at < at < until:
@@ -155,33 +169,38 @@ class Plant:
         return changes
 
     def _series_instants(self, until: datetime) -> Iterator[datetime]:
-        for trace in (self._building, self._pv):
+        traces = [self._building, self._pv] + ([self.battery.trace] if self.battery else [])
+        for trace in traces:
             for step in trace.steps_between(self.settled_at, until):
                 yield step.at
 
     def _note(self, at: datetime, after: datetime) -> None:
         """Everything is constant in ``[at, after)``: write it down."""
-        charging_kw = sum(self._powers_kw.values())
-        net_kw = (
-            self._building.power_kw(at)
-            - self._pv.power_kw(at)
-            + charging_kw * (1.0 + self._surroundings.wiring_loss_share)
+        charging_kw = sum(draw.power_kw for draw in self._draws.values())
+        base = BaseFlow(
+            self._building.power_kw(at),
+            self._pv.power_kw(at),
+            self.battery.trace.power_kw(at) if self.battery else 0.0,
+            self._surroundings.wiring_loss_share,
         )
+        net_kw = base.net_kw + charging_kw * (1.0 + base.loss_share)
         self.charging.add(at, charging_kw)
         self.grid_import.add(at, max(0.0, net_kw))
         self.grid_export.add(at, max(0.0, -net_kw))
         if after > at:
+            self.audit.note(at, after, self._draws, base)
             self._note_extremes(at, charging_kw, net_kw)
             self._note_excess(at, after, net_kw)
 
     def _note_extremes(self, at: datetime, charging_kw: float, net_kw: float) -> None:
-        old = self.extremes
-        charging_at, import_at, current_a = old.charging_at, old.import_at, old.current_a
+        old, current_a = self.extremes, self.audit.greatest_current_a
+        if charging_kw <= old.charging_kw and net_kw <= old.import_kw and current_a <= old.current_a:
+            return
+        charging_at, import_at = old.charging_at, old.import_at
         if charging_kw > old.charging_kw:
             charging_at = at
         if net_kw > old.import_kw:
             import_at = at
-        current_a = max(current_a, *self._phase_currents_a(at))
         self.extremes = Extremes(
             max(old.charging_kw, charging_kw), charging_at, max(old.import_kw, net_kw), import_at, current_a
         )
@@ -195,9 +214,6 @@ class Plant:
         elif running is not None:
             self._excesses.append(running)
             self._open_excess = None
-
-    def _phase_currents_a(self, at: datetime) -> tuple[float, float, float]:
-        return phase_currents_a((self.evses[evse_id], at) for evse_id, power_kw in self._powers_kw.items() if power_kw)
 
     # ------------------------------------------------------------------ meters
 
@@ -216,6 +232,7 @@ class Plant:
             grid_kw=self.grid_kw(at),
             pv_kw=self._pv.power_kw(at),
             building_kw=self._building.power_kw(at),
+            battery_soc=self.battery.soc if self.battery else None,
         )
 
     def grid_kw(self, at: datetime) -> float:
@@ -226,34 +243,13 @@ class Plant:
         """Sum of all cars [kW]."""
         return self.charging.power_kw(at)
 
+    def forget_before(self, instant: datetime) -> None:
+        """Let go of what flowed before ``instant``; registers go on, but cannot be read there any more."""
+        traces = [self.charging, self.grid_import, self.grid_export, *(evse.trace for evse in self.evses.values())]
+        for trace in traces + ([self.battery.trace] if self.battery else []):
+            trace.forget_before(instant)
+
     def charged_kwh(self) -> Decimal:
         """Sum of all EVSE registers now [kWh]."""
         registers = (whole_register_kwh(evse.trace.register_kwh(self.settled_at)) for evse in self.evses.values())
         return sum(registers, Decimal(0))
-
-
-def phase_currents_a(draws: Iterator[tuple[VirtualEvse, datetime]]) -> tuple[float, float, float]:
-    """Sum of the currents that EVSEs draw from L1, L2 and L3, as phasors at unity power factor [A]."""
-    sums = dict.fromkeys(ALL_PHASES, (0.0, 0.0))
-    for virtual, at in draws:
-        step = virtual.trace.step_at(at)
-        if step.current_paths:
-            current_a = step.power_kw * 1000.0 / (virtual.evse.voltage_v * step.current_paths)
-            for phase, (real, imaginary) in _phasors(virtual.evse, step.current_paths):
-                old = sums[phase]
-                sums[phase] = (old[0] + real * current_a, old[1] + imaginary * current_a)
-    first, second, third = (sqrt(real * real + imaginary * imaginary) for real, imaginary in sums.values())
-    return first, second, third
-
-
-def _phasors(evse: Evse, paths: int) -> Iterator[tuple[Phase, tuple[float, float]]]:
-    """Direction of one ampere of an EVSE on each phase that it uses."""
-    if evse.wiring is Wiring.LINE_TO_NEUTRAL:
-        for phase in evse.phases[:paths]:
-            yield phase, PHASE_ANGLES[phase]
-        return
-    first, second = evse.phases
-    real = (PHASE_ANGLES[first][0] - PHASE_ANGLES[second][0]) / sqrt(3.0)
-    imaginary = (PHASE_ANGLES[first][1] - PHASE_ANGLES[second][1]) / sqrt(3.0)
-    yield first, (real, imaginary)
-    yield second, (-real, -imaginary)

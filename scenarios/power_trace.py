@@ -38,6 +38,21 @@ class PowerTrace:
         """All steps by time; equal neighbours are merged."""
         return self._steps
 
+    @property
+    def newest_at(self) -> datetime:
+        """When the last step began [UTC]."""
+        return self._instants[-1]
+
+    @property
+    def newest_kw(self) -> float:
+        """Power of the last step [kW]."""
+        return self._steps[-1].power_kw
+
+    def forget_before(self, instant: datetime) -> None:
+        """Let go of the steps that ended before ``instant``."""
+        first = max(0, bisect_right(self._instants, instant) - 1)
+        del self._steps[:first], self._instants[:first]
+
     def add(self, at: datetime, power_kw: float, current_paths: int = 0) -> None:
         """From ``at`` on the power is ``power_kw``.
 

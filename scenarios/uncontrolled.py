@@ -10,17 +10,12 @@ from itertools import pairwise
 from optimizer.domain.ids import EvseId
 from optimizer.domain.moment import hours_between
 from optimizer.domain.series import PowerSeries
-from optimizer.domain.site import Evse, Site
+from optimizer.domain.site import Site
 from scenarios.arrivals import RecordedSession
 from scenarios.plant import Plant, Surroundings
 from scenarios.power_trace import PowerTrace
-from scenarios.vehicle_model import VehicleModel
+from scenarios.vehicle_kinds import vehicle_of
 from scenarios.virtual_evse import VirtualEvse
-
-TAPER_SHARE = 0.15
-"""Share of its energy over which a car that became full is taken to slow down; lithium cells do so above 80 to 90 %."""
-TAPER_SLOWNESS = 1.2
-"""Hours lost in the taper per hour of it at full power: from 31 A down to 6 A the mean of 1/current is 2.15/32 A."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +34,6 @@ class UncontrolledDay:
     """Greatest import at any instant [kW]."""
     delivered_kwh: Mapping[str, float]
     """Energy of each session by its id [kWh]."""
-
-
-def vehicle_of(session: RecordedSession, evse: Evse) -> VehicleModel:
-    """The car of a recorded session: it takes what was delivered, then it is full.
-
-    How fast the real car could charge is not recorded: it is taken to use what the EVSE gives. It slows down before it
-    is full, except where its recorded stay would then be too short for its recorded energy: that car left before.
-    """
-    full_power_h = session.delivered_kwh / evse.max_power_kw
-    slowed_h = TAPER_SHARE * full_power_h * TAPER_SLOWNESS
-    tapers = full_power_h + slowed_h <= session.stay_h
-    return VehicleModel(
-        takes_kwh=session.delivered_kwh,
-        max_current_a=evse.max_current_a,
-        phases_used=max(1, evse.current_paths),
-        min_current_a=evse.min_current_a,
-        taper_kwh=TAPER_SHARE * session.delivered_kwh if tapers else 0.0,
-        battery_kwh=session.battery_kwh,
-        arrival_soc=session.arrival_soc,
-    )
 
 
 def uncontrolled_day(

@@ -105,6 +105,9 @@ class VirtualEvse:
 
     def advance(self, until: datetime) -> None:
         """Let everything happen that happens before ``until``."""
+        if self.vehicle is None and not self._to_come and self.trace.newest_kw == 0.0:
+            self.settled_at = max(self.settled_at, until)
+            return
         while self.settled_at < until:
             self._take_up_limits()
             power_kw = self._note_power(self.settled_at)

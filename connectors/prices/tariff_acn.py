@@ -49,6 +49,7 @@ def read_acn_tariff(
     *,
     currency: str = "USD",
     export_price_per_kwh: Decimal = Decimal(0),
+    demand_interval_minutes: int = DEMAND_INTERVAL_MINUTES,
 ) -> Tariff:
     """Read a tariff; hours with a fraction (8.5) are taken as they stand.
 
@@ -58,6 +59,7 @@ def read_acn_tariff(
         time_zone: IANA zone of its hours, which the format does not tell.
         currency: ISO 4217 code, which the format does not tell.
         export_price_per_kwh: Paid to the site for export.
+        demand_interval_minutes: Interval of the demand meter, which the format does not tell.
 
     Raises:
         InvalidDataFile: A field cannot be used, or a moment has no price or two.
@@ -73,7 +75,7 @@ def read_acn_tariff(
         currency=currency,
         time_zone=checked_zone(time_zone, path),
         energy_bands=bands,
-        demand_charges=_demand_charges(document.schedule, path),
+        demand_charges=_demand_charges(document.schedule, demand_interval_minutes, path),
         export_price_per_kwh=export_price_per_kwh,
         version=document.effective,
     )
@@ -117,11 +119,11 @@ def _clock_time(hour: Decimal, field: str, path: Path) -> time:
     return time(int(minutes) // 60, int(minutes) % 60)
 
 
-def _demand_charges(schedules: list[AcnSchedule], path: Path) -> tuple[DemandCharge, ...]:
+def _demand_charges(schedules: list[AcnSchedule], interval_minutes: int, path: Path) -> tuple[DemandCharge, ...]:
     """One charge for the year where all seasons ask the same, else one a season."""
     if len({schedule.demand_charge for schedule in schedules}) == 1:
         charge = schedules[0].demand_charge
-        return (DemandCharge("monthly peak", charge, interval_minutes=DEMAND_INTERVAL_MINUTES),) if charge else ()
+        return (DemandCharge("monthly peak", charge, interval_minutes=interval_minutes),) if charge else ()
     by_season: dict[tuple[tuple[int, int], tuple[int, int]], Decimal] = {}
     for index, schedule in enumerate(schedules):
         season = _season(schedule, index, path)
@@ -137,7 +139,7 @@ def _demand_charges(schedules: list[AcnSchedule], path: Path) -> tuple[DemandCha
             f"monthly peak {first[0]:02}-{first[1]:02} to {last[0]:02}-{last[1]:02}",
             charge,
             TariffWindow(first, last),
-            DEMAND_INTERVAL_MINUTES,
+            interval_minutes,
         )
         for (first, last), charge in by_season.items()
         if charge

@@ -140,6 +140,9 @@ class AdoptedTariffFile(BaseModel):
     export_price_per_kwh: Decimal = Field(
         default=Decimal(0), description="Paid for export, acn only [currency/kWh].", allow_inf_nan=False
     )
+    demand_interval_minutes: Literal["5", "10", "15", "20", "30", "60"] = Field(
+        default="15", description="Interval of the demand meter, acn only [minutes]."
+    )
     rate_label: str | None = Field(default=None, description="Which rate of several, urdb only.")
     version: str = Field(default="", description="Names this state of the tariff, german_price_sheet only.")
     terms: GermanPriceSheetTerms = Field(
@@ -174,6 +177,7 @@ def _adopted(document: AdoptedTariffFile, path: Path) -> Tariff:
         document.time_zone,
         currency=currency,
         export_price_per_kwh=document.export_price_per_kwh,
+        demand_interval_minutes=int(document.demand_interval_minutes),
     )
 
 
