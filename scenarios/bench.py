@@ -67,6 +67,9 @@ PYOMO_UP_TO = 100
 PYOMO_TIME_LIMIT_S = 20.0
 """When Pyomo's solver is stopped: it has binaries on all slots, and the proof may take hours [s]."""
 
+SHORT_PROOF_S = 0.02
+"""Time for proofs where only memory is watched [s]."""
+
 
 class BenchCase(StrEnum):
     """What of the problem is on."""
@@ -281,7 +284,7 @@ class LeakReport:
 def memory_over_many_plans(plans: int, *, on_step: Callable[[], None] = lambda: None) -> LeakReport:
     """Plan a small site very often, and tell whether memory grows after the first tenth."""
     problems = [bench_problem(case, 10, seed) for case in BenchCase for seed in range(4)]
-    settings = [SETTINGS[case] for case in BenchCase for _ in range(4)]
+    settings = [replace(SETTINGS[case], proof_time_s=SHORT_PROOF_S) for case in BenchCase for _ in range(4)]
     early_mb = 0.0
     for number in range(plans):
         place = number % len(problems)
