@@ -30,7 +30,7 @@ from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId
 from optimizer.domain.plan import Fallback, PlanOutcome
 from optimizer.domain.site import ALL_PHASES, Circuit, LimitSource
 from optimizer.planning.backends import plan_with
-from optimizer.planning.highs import PRESOLVE_FROM_ROWS, SolverModel
+from optimizer.planning.highs import PRESOLVE_FROM_ROWS, SolverModel, pass_model
 from optimizer.planning.matrix import build_model
 from optimizer.planning.model import LinearModel
 from optimizer.planning.objectives import Weights, whole_objective
@@ -249,23 +249,7 @@ def _solve_alone(model: LinearModel, cost: FloatArray) -> None:
     highs.setOptionValue("threads", 1)
     if model.row_count < PRESOLVE_FROM_ROWS:
         highs.setOptionValue("presolve", "off")
-    highs.passModel(
-        model.column_count,
-        model.row_count,
-        len(model.entry_values),
-        int(highspy.MatrixFormat.kRowwise),
-        int(highspy.ObjSense.kMinimize),
-        0.0,
-        cost,
-        model.lower,
-        model.upper,
-        model.row_lower,
-        model.row_upper,
-        model.starts,
-        model.entry_columns,
-        model.entry_values,
-        model.integer.astype(np.int32),
-    )
+    pass_model(highs, model, cost)
     highs.run()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from time import perf_counter
 from typing import Any
@@ -103,28 +103,9 @@ class SolverModel:
         self._pass(cost)
 
     def _pass(self, cost: FloatArray) -> None:
-        model = self._model
-        row_lower, row_upper = np.array(model.row_lower), np.array(model.row_upper)
+        row_lower, row_upper = np.array(self._model.row_lower), np.array(self._model.row_upper)
         row_lower[self._held_back], row_upper[self._held_back] = -np.inf, np.inf
-        status = self._highs.passModel(
-            model.column_count,
-            model.row_count,
-            len(model.entry_values),
-            int(highspy.MatrixFormat.kRowwise),
-            int(highspy.ObjSense.kMinimize),
-            0.0,
-            cost,
-            model.lower,
-            model.upper,
-            row_lower,
-            row_upper,
-            model.starts,
-            model.entry_columns,
-            model.entry_values,
-            model.integer.astype(np.int32),
-        )
-        if status == highspy.HighsStatus.kError:
-            raise PlanningFailed("HiGHS refused the model: a bound or coefficient is not a number")
+        pass_model(self._highs, replace(self._model, row_lower=row_lower, row_upper=row_upper), cost)
 
     def set_bounds(self, columns: IntArray, lower: FloatArray, upper: FloatArray) -> None:
         """Replace the bounds of columns."""
@@ -238,6 +219,33 @@ class SolverModel:
             bound=float(bound) if self._has_integers or optimal else -np.inf,
             solve_s=solve_s,
         )
+
+
+def pass_model(highs: Any, model: LinearModel, cost: FloatArray) -> None:
+    """Hand a model and its objective to a HiGHS object.
+
+    Raises:
+        PlanningFailed: HiGHS refuses it.
+    """
+    status = highs.passModel(
+        model.column_count,
+        model.row_count,
+        len(model.entry_values),
+        int(highspy.MatrixFormat.kRowwise),
+        int(highspy.ObjSense.kMinimize),
+        0.0,
+        cost,
+        model.lower,
+        model.upper,
+        model.row_lower,
+        model.row_upper,
+        model.starts,
+        model.entry_columns,
+        model.entry_values,
+        model.integer.astype(np.int32),
+    )
+    if status == highspy.HighsStatus.kError:
+        raise PlanningFailed("HiGHS refused the model: a bound or coefficient is not a number")
 
 
 def _lazy_rows(model: LinearModel, unbroken: dict[str, BoolArray] | None) -> IntArray:
