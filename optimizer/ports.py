@@ -201,8 +201,13 @@ class SessionStore(Protocol):
 class MeterStore(Protocol):
     """Keeps meter samples and site readings; repeats are ignored, and what came first stays."""
 
-    async def add_samples(self, samples: Sequence[MeterSample], session_ids: Sequence[SessionId | None]) -> None:
-        """Add samples, each with the session it is on (``None``: unassigned)."""
+    async def add_samples(
+        self,
+        samples: Sequence[MeterSample],
+        session_ids: Sequence[SessionId | None],
+        changed: Sequence[Session] = (),
+    ) -> None:
+        """Add samples, each with the session it is on (``None``: unassigned), and save the sessions they changed."""
         ...
 
     async def session_samples(self, session_id: SessionId) -> tuple[MeterSample, ...]:

@@ -251,17 +251,31 @@ class MemoryConnectorStore:
 class MemoryMeterStore:
     """Meter samples and site readings, sorted by time."""
 
-    def __init__(self, journal: _Journal, sites: Sequence[Site], connectors: MemoryConnectorStore) -> None:
+    def __init__(
+        self,
+        journal: _Journal,
+        sites: Sequence[Site],
+        connectors: MemoryConnectorStore,
+        sessions: MemorySessionStore,
+    ) -> None:
         self._journal = journal
         self._connectors = connectors
+        self._sessions = sessions
         self._site_of = {station.id: site.id for site in sites for station in site.stations}
         self._seen: dict[tuple[EvseId, datetime, TransactionId | None, ReadingReason], None] = {}
         self._of_session: defaultdict[SessionId, list[MeterSample]] = defaultdict(list)
         self._of_site: defaultdict[SiteId, list[tuple[MeterSample, SessionId | None]]] = defaultdict(list)
         self._readings: defaultdict[SiteId, list[SiteMeterReading]] = defaultdict(list)
 
-    async def add_samples(self, samples: Sequence[MeterSample], session_ids: Sequence[SessionId | None]) -> None:
-        """Add samples, each with the session it is on; repeats are ignored."""
+    async def add_samples(
+        self,
+        samples: Sequence[MeterSample],
+        session_ids: Sequence[SessionId | None],
+        changed: Sequence[Session] = (),
+    ) -> None:
+        """Add samples, each with the session it is on, and the sessions they changed; repeats are ignored."""
+        for session in changed:
+            await self._sessions.save_session(session)
         for sample, session_id in zip(samples, session_ids, strict=True):
             key = (sample.evse_id, sample.at, sample.transaction_id, sample.reason)
             if key in self._seen:
@@ -498,7 +512,7 @@ class MemoryStores:
         self._journal = _Journal()
         self.sessions = MemorySessionStore(self._journal)
         self.connectors = MemoryConnectorStore(self._journal, sites)
-        self.meters = MemoryMeterStore(self._journal, sites, self.connectors)
+        self.meters = MemoryMeterStore(self._journal, sites, self.connectors, self.sessions)
         self.plans = MemoryPlanStore(self._journal, kept_outcomes)
         self.reservations = MemoryReservationStore(self._journal)
         self.grid_events = MemoryGridEventStore(self._journal)

@@ -10,12 +10,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Delete, Row, Table, delete, func, literal, select, tuple_
 
 from connectors.storage.codec import SAMPLE_JSON
+from connectors.storage.session_store import save_session
 from connectors.storage.statements import fetched, insert_all_new, insert_new, upsert
 from connectors.storage.tables import EVSE_STATE, METER_SAMPLE, SESSION, SITE_READING
 from connectors.storage.topology import Topology
 from connectors.storage.transactions import Transactions
 from optimizer.domain.ids import EvseId, SessionId, SiteId, StationId, TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality, SiteMeterReading
+from optimizer.domain.session import Session
 
 _USABLE = (SampleQuality.GOOD, SampleQuality.DERIVED)
 
@@ -30,13 +32,19 @@ class DatabaseMeterStore:
         self._transactions = transactions
         self._topology = topology
 
-    async def add_samples(self, samples: Sequence[MeterSample], session_ids: Sequence[SessionId | None]) -> None:
-        """Add samples, each with the session it is on (``None``: unassigned).
+    async def add_samples(
+        self,
+        samples: Sequence[MeterSample],
+        session_ids: Sequence[SessionId | None],
+        changed: Sequence[Session] = (),
+    ) -> None:
+        """Add samples, each with the session it is on (``None``: unassigned), and save the sessions they changed.
 
         A sample repeats another where EVSE, time, transaction and reason agree.
         """
         rows = [self._sample_row(sample, session_id) for sample, session_id in zip(samples, session_ids, strict=True)]
-        await self._transactions.write(partial(_add_samples, rows=rows, newest=_newest_usable(samples)))
+        newest = _newest_usable(samples)
+        await self._transactions.write(partial(_add_samples, rows=rows, newest=newest, changed=changed))
 
     async def session_samples(self, session_id: SessionId) -> tuple[MeterSample, ...]:
         """All samples of one session by time."""
@@ -134,13 +142,20 @@ def _newest_usable(samples: Sequence[MeterSample]) -> list[MeterSample]:
     return list(newest.values())
 
 
-def _add_samples(connection: Connection, rows: Sequence[Mapping[str, object]], newest: Sequence[MeterSample]) -> None:
+def _add_samples(
+    connection: Connection,
+    rows: Sequence[Mapping[str, object]],
+    newest: Sequence[MeterSample],
+    changed: Sequence[Session],
+) -> None:
     insert_all_new(connection, METER_SAMPLE, rows)
     state = [
         {"evse_id": sample.evse_id, "sampled_at": sample.at, "last_sample": SAMPLE_JSON.text(sample)}
         for sample in newest
     ]
     upsert(connection, EVSE_STATE, state, unless_newer=EVSE_STATE.c.sampled_at)
+    for session in changed:
+        save_session(connection, session)
 
 
 def _rows_changed(connection: Connection, statement: Delete) -> int:

@@ -79,7 +79,7 @@ class DatabaseSessionStore:
 
     async def save_session(self, session: Session) -> None:
         """Replace a session's row, or add it."""
-        await self._transactions.write(partial(_save, session=session))
+        await self._transactions.write(partial(save_session, session=session))
 
 
 def _session(connection: Connection, session_id: SessionId) -> Session:
@@ -126,7 +126,7 @@ def _open_transaction(connection: Connection, event: TransactionBegun, session: 
     if known is not None:
         return TransactionOpened(TransactionId(known.transaction_id), SessionId(known.session_id), accepted=True)
     transaction_id = event.transaction_id or _next_transaction_id(connection)
-    _save(connection, replace(session, transaction_id=transaction_id))
+    save_session(connection, replace(session, transaction_id=transaction_id))
     connection.execute(
         CHARGING_TRANSACTION.insert().values(
             station_id=event.station_id,
@@ -163,7 +163,8 @@ def _next_transaction_id(connection: Connection) -> TransactionId:
             return transaction_id
 
 
-def _save(connection: Connection, session: Session) -> None:
+def save_session(connection: Connection, session: Session) -> None:
+    """Replace a session's row, or add it."""
     row = {
         "id": session.id,
         "site_id": session.site_id,

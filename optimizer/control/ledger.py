@@ -69,6 +69,16 @@ class LedgerListeners:
     """A station booted or connected anew; its limits may be gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """A sample tells of something unknown to us, which begins with it."""
+
+    active: Session | None
+    """The session in which a transaction begins; ``None``: a session begins."""
+    transaction_id: TransactionId | None
+    """The transaction; ``None``: none is told."""
+
+
 class SessionLedger:
     """Sessions of one site, from what its stations tell (port `StationEvents`).
 
@@ -104,11 +114,16 @@ class SessionLedger:
     @asynccontextmanager
     async def _change_at(self, evse_id: EvseId) -> AsyncIterator[None]:
         """One change at a time at an EVSE, durable as a whole or not at all."""
+        async with self._turn_at(evse_id), self._stores.together():
+            yield
+
+    @asynccontextmanager
+    async def _turn_at(self, evse_id: EvseId) -> AsyncIterator[None]:
+        """One change at a time at an EVSE; where it fails, what is remembered of it is read anew."""
         kept = False
         async with self._turns[evse_id]:
             try:
-                async with self._stores.together():
-                    yield
+                yield
                 kept = True
             finally:
                 if not kept:
@@ -272,47 +287,74 @@ class SessionLedger:
             if evse is None:
                 await self._stores.meters.add_samples(group, [None] * len(group))
                 continue
-            async with self._change_at(evse_id):
-                for sample in sorted(group, key=lambda one: one.at):
-                    news += await self._take_sample(sample, evse)
+            async with self._turn_at(evse_id):
+                news += await self._take_samples(sorted(group, key=lambda one: one.at), evse)
         for reason in news:
             self._listeners.on_change(reason)
         self._listeners.on_sample()
 
-    async def _take_sample(self, sample: MeterSample, evse: Evse) -> list[str]:
-        """Keep one sample; what planning should know of it, in words."""
-        connector = await self._connector(evse.id)
-        session, news = await self._session_of(sample, evse, connector)
-        return news + await self._meters.take(sample, evse, session, connector)
+    async def _take_samples(self, samples: Sequence[MeterSample], evse: Evse) -> list[str]:
+        """Keep the samples of one message; what planning should know of them, in words.
 
-    async def _session_of(
-        self, sample: MeterSample, evse: Evse, connector: Connector
-    ) -> tuple[Session | None, list[str]]:
-        """The session that a sample is on; one is begun where a vehicle is evidently charging unknown to us."""
-        transaction_id = sample.transaction_id
-        told = transaction_id is not None and transaction_id not in NO_TRANSACTION
-        if told and transaction_id is not None:
-            session = await self._stores.sessions.session_of_transaction(sample.station_id, transaction_id)
-            if session is not None:
-                return session, []
-        active = await self._active(evse.id)
-        if active is not None:
-            if sample.at < active.plugged_in_at:
-                return None, []
-            if told and transaction_id is not None and active.transaction_id is None:
-                return await self._adopt(sample, transaction_id, evse, active), [f"transaction at {evse.id}"]
-            return active, []
-        if sample.reason is ReadingReason.TRANSACTION_END:
-            return None, []
-        draws = sample.power_kw is not None and sample.power_kw > STANDBY_KW
-        occupied = connector.status in OCCUPIED and connector.status is not ConnectorStatus.FINISHING
-        if told and transaction_id is not None and (draws or occupied):
-            return await self._adopt(sample, transaction_id, evse, None), [f"plug-in at {evse.id}"]
-        if draws:
+        All is read before, and written at once, so that others write meanwhile. Only where a sample tells of a vehicle
+        or transaction unknown to us is more than one write needed, and the writer held.
+        """
+        connector = await self._connector(evse.id)
+        found: dict[TransactionId | None, Session | None] = {}
+        stays = [await self._stay_of(sample, evse, connector, found) for sample in samples]
+        known = [stay for stay in stays if not isinstance(stay, _Beginning)]
+        if len(known) == len(stays):
+            return await self._meters.take(samples, known, evse, connector)
+        async with self._stores.together():
+            return [news for sample in samples for news in await self._take_sample(sample, evse)]
+
+    async def _take_sample(self, sample: MeterSample, evse: Evse) -> list[str]:
+        """Keep one sample, and begin what it tells of; what planning should know of it, in words."""
+        connector = await self._connector(evse.id)
+        stay = await self._stay_of(sample, evse, connector, {})
+        if not isinstance(stay, _Beginning):
+            return await self._meters.take([sample], [stay], evse, connector)
+        if stay.transaction_id is not None:
+            session = await self._adopt(sample, stay.transaction_id, evse, stay.active)
+        else:
             session = self._new_session(evse, self._not_ahead(sample.at), None)
             await self._begin(session)
-            return session, [f"plug-in at {evse.id}"]
-        return None, []
+        what = "plug-in" if stay.active is None else "transaction"
+        return [f"{what} at {evse.id}", *await self._meters.take([sample], [session], evse, connector)]
+
+    async def _stay_of(
+        self,
+        sample: MeterSample,
+        evse: Evse,
+        connector: Connector,
+        found: dict[TransactionId | None, Session | None],
+    ) -> Session | _Beginning | None:
+        """The session that a sample is on, or what begins where a vehicle is evidently charging unknown to us.
+
+        Args:
+            sample: Which sample.
+            evse: Where it was taken.
+            connector: The EVSE as last known.
+            found: Sessions by transaction, the active one under ``None``, as far as they were looked up before.
+        """
+        told = sample.transaction_id if sample.transaction_id not in NO_TRANSACTION else None
+        if told is not None:
+            if told not in found:
+                found[told] = await self._stores.sessions.session_of_transaction(sample.station_id, told)
+            if found[told] is not None:
+                return found[told]
+        if None not in found:
+            found[None] = await self._active(evse.id)
+        active = found[None]
+        if active is not None:
+            if sample.at < active.plugged_in_at:
+                return None
+            return _Beginning(active, told) if told is not None and active.transaction_id is None else active
+        if sample.reason is ReadingReason.TRANSACTION_END:
+            return None
+        draws = sample.power_kw is not None and sample.power_kw > STANDBY_KW
+        occupied = connector.status in OCCUPIED and connector.status is not ConnectorStatus.FINISHING
+        return _Beginning(None, told) if draws or (told is not None and occupied) else None
 
     async def _adopt(
         self, sample: MeterSample, transaction_id: TransactionId, evse: Evse, active: Session | None

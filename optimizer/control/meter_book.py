@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -62,18 +63,39 @@ class MeterBook:
         """Read what is needed of an EVSE from the store next time."""
         self._meters.pop(evse_id, None)
 
-    async def take(self, sample: MeterSample, evse: Evse, session: Session | None, connector: Connector) -> list[str]:
-        """Keep one sample of a session, or of none; what planning should know of it, in words."""
-        meter = await self._meter_of(evse.id, session, connector)
-        verdict = judged(sample, meter.newest, meter.register, meter.doubtful, evse)
-        await self._stores.meters.add_samples([verdict.sample], [session.id if session else None])
-        meter.take(verdict.sample)
-        if session is None or verdict.sample.quality not in USABLE:
-            return []
-        updated = self._updated(session, verdict.sample, verdict.added_kwh, evse, connector, meter)
-        if updated != session:
-            await self._stores.sessions.save_session(updated)
-        return _news(evse, session, updated)
+    async def take(
+        self, samples: Sequence[MeterSample], stays: Sequence[Session | None], evse: Evse, connector: Connector
+    ) -> list[str]:
+        """Keep samples of one EVSE in one write, each of a session or of none.
+
+        Args:
+            samples: The samples by time.
+            stays: The session of each.
+            evse: Whose meter it is.
+            connector: The EVSE as it was before.
+
+        Returns:
+            What planning should know, in words.
+        """
+        before = {stay.id: stay for stay in stays if stay is not None}
+        after = dict(before)
+        meters: dict[SessionId | None, _Meter] = {}
+        kept: list[MeterSample] = []
+        for sample, stay in zip(samples, stays, strict=True):
+            session_id = stay.id if stay is not None else None
+            if session_id not in meters:
+                meters[session_id] = await self._meter_of(evse.id, stay, connector)
+            meter = meters[session_id]
+            verdict = judged(sample, meter.newest, meter.register, meter.doubtful, evse)
+            meter.take(verdict.sample)
+            kept.append(verdict.sample)
+            if session_id is not None and verdict.sample.quality in USABLE:
+                told, added_kwh = after[session_id], verdict.added_kwh
+                after[session_id] = self._updated(told, verdict.sample, added_kwh, evse, connector, meter)
+        changed = [session for session_id, session in after.items() if session != before[session_id]]
+        session_ids = [stay.id if stay is not None else None for stay in stays]
+        await self._stores.meters.add_samples(kept, session_ids, changed)
+        return [news for session in changed for news in _news(evse, before[session.id], session)]
 
     def _updated(
         self,

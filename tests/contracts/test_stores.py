@@ -266,6 +266,14 @@ class TestMeterSamples:
     def test_the_full_sample_is_full(self) -> None:
         assert fields_left_at_default(FULL_SAMPLE) == []
 
+    async def test_sessions_that_samples_changed_are_saved_with_them(self, stores: Stores) -> None:
+        before = Session(SessionId("one"), DEPOT, EvseId("depot-1/1"), at(7))
+        await stores.sessions.save_session(before)
+        after, other = replace(before, energy_kwh=1.5), replace(before, id=SessionId("two"), plugged_in_at=at(8))
+        await stores.meters.add_samples([sample_at(8)], [before.id], [after, other])
+        assert await stores.sessions.sessions(DEPOT) == (after, other)
+        assert len(await stores.meters.session_samples(before.id)) == 1
+
     async def test_samples_come_by_time_whatever_the_order_of_arrival(self, stores: Stores) -> None:
         hours = [10.0, 8.0, 9.0, 8.5]
         for hour in hours[:2]:

@@ -411,6 +411,31 @@ def test_a_report_older_than_the_newest_changes_nothing() -> None:
     told(story)
 
 
+def test_samples_of_two_stays_in_one_message_are_counted_once_each() -> None:
+    async def story(book: Book) -> None:
+        await book.until(100)
+        first = await book.begin(2, token="anna", register="100.0")
+        second = await book.begin(50, token="ben", register="103.0")
+        readings = [(10, "101.0", first), (20, "102.0", first), (52, "103.1", second), (54, "103.3", second)]
+        samples = [
+            MeterSample(
+                STATION,
+                EvseId("a"),
+                START + MINUTE * minute,
+                opened.transaction_id,
+                register_kwh=Decimal(register),
+                power_kw=6.0,
+            )
+            for minute, register, opened in readings
+        ]
+        for _ in range(2):
+            await book.ledger.meter_sampled(samples)
+        before, after = await book.sessions()
+        assert (before.energy_kwh, after.energy_kwh) == (pytest.approx(2.0), pytest.approx(0.3))
+
+    told(story)
+
+
 def test_a_connector_said_to_be_free_that_goes_on_charging_is_not_free() -> None:
     async def story(book: Book) -> None:
         await book.until(100)
