@@ -256,9 +256,9 @@ class SessionLedger:
         evse = self._site.evses[session.evse_id]
         ended = None
         async with self._change_at(evse.id):
-            if event.register_kwh is not None:
-                sample = _register_sample(event.station_id, evse, event.at, event.transaction_id, event.register_kwh)
-                await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_END), evse)
+            # Kept without a register too: it says that no more meter values follow.
+            sample = _register_sample(event.station_id, evse, event.at, event.transaction_id, event.register_kwh)
+            await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_END), evse)
             session = await self._stores.sessions.session(session.id)
             was_active = session.is_active
             if session.transaction_id == event.transaction_id:
@@ -523,6 +523,6 @@ def _is_other_stay(active: Session, event: TransactionBegun) -> bool:
 
 
 def _register_sample(
-    station_id: StationId, evse: Evse, at: datetime, transaction_id: TransactionId, register_kwh: Decimal
+    station_id: StationId, evse: Evse, at: datetime, transaction_id: TransactionId, register_kwh: Decimal | None
 ) -> MeterSample:
     return MeterSample(station_id, evse.id, at, transaction_id, register_kwh=register_kwh)

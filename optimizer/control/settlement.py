@@ -340,7 +340,7 @@ class Settlement:
             metering, own_findings = session_metering(session.id, samples, grid, self._greatest_kw.get(session.evse_id))
             findings += own_findings
             parts.append(SessionPart(session.id, part, metering, paused_h(session.paused, part)))
-            if not _reaches(samples, part.end):
+            if not _reaches(samples, part.end) and self._clock.now() < part.end + self._patience:
                 missing.append(f"the last meter values of session {session.id}")
         unassigned, idle_findings = unassigned_metering(around, grid, self._greatest_kw)
         findings += idle_findings
@@ -426,13 +426,21 @@ def _stay(session: Session, until: datetime) -> Interval:
 
 
 def _reaches(samples: Sequence[MeterSample], end: datetime) -> bool:
-    """Whether samples tell all energy until ``end``: one was taken at or after it, or closed the transaction."""
-    last = max((sample for sample in samples if sample.register_kwh is not None), key=_by_time, default=None)
-    return last is not None and (last.at >= end or last.reason is ReadingReason.TRANSACTION_END)
+    """Whether samples tell all energy until ``end``: one was taken at or after it, or closed the transaction.
+
+    The end of a transaction counts without a register too: a very short one may have none, and none follows.
+    """
+    telling = [sample for sample in samples if sample.register_kwh is not None or _ends_transaction(sample)]
+    last = max(telling, key=_by_time, default=None)
+    return last is not None and (last.at >= end or _ends_transaction(last))
+
+
+def _ends_transaction(sample: MeterSample) -> bool:
+    return sample.reason is ReadingReason.TRANSACTION_END
 
 
 def _by_time(sample: MeterSample) -> tuple[datetime, bool]:
-    return sample.at, sample.reason is ReadingReason.TRANSACTION_END
+    return sample.at, _ends_transaction(sample)
 
 
 def _whole_steps(span: Interval) -> Interval:

@@ -358,6 +358,19 @@ def test_samples_stored_while_offline_and_replayed_among_live_ones_add_nothing()
     told(story)
 
 
+def test_a_stop_without_a_register_is_kept_as_the_end_of_its_samples() -> None:
+    async def story(book: Book) -> None:
+        await book.until(10)
+        opened = await book.begin(2)
+        stop = TransactionFinished(STATION, opened.transaction_id, START + MINUTE * 6, None, "EVDisconnected")
+        await book.ledger.transaction_finished(stop)
+        (ended,) = book.ended
+        samples = await book.stores.meters.session_samples(ended.id)
+        assert [sample.reason for sample in samples] == [ReadingReason.TRANSACTION_BEGIN, ReadingReason.TRANSACTION_END]
+
+    told(story)
+
+
 def test_a_stop_of_an_unknown_transaction_is_taken() -> None:
     async def story(book: Book) -> None:
         await book.until(100)

@@ -157,6 +157,16 @@ class Garage:
         await self.stores.sessions.save_session(session)
         return session
 
+    async def short_stay(self, evse: str, *, ended: bool) -> Session:
+        """A stay of under five minutes of which no register is ever told."""
+        begun, end = self.clock.time, self.clock.time + timedelta(minutes=4.5)
+        session = Session(SessionId("short"), SITE, EvseId(evse), begun, unplugged_at=end)
+        await self.stores.sessions.save_session(session)
+        if ended:
+            last = MeterSample(StationId(evse), EvseId(evse), end, reason=ReadingReason.TRANSACTION_END)
+            await self.stores.meters.add_samples([last], [session.id])
+        return session
+
     async def records(self, *statuses: RecordStatus) -> tuple[EnergyCostRecord, ...]:
         every = await self.stores.records.records(SITE)
         return tuple(record for record in every if not statuses or record.status in statuses)
@@ -263,6 +273,15 @@ class TestAtPlugOut:
         outcome = await garage.settlement.settle_session(session)
         assert isinstance(outcome, Settled)
         assert outcome.records[0].energy_kwh == 6
+
+    async def test_a_transaction_that_ended_without_any_register_is_not_waited_for(self) -> None:
+        garage = Garage()
+        await garage.until(at("10:00"))
+        session = await garage.short_stay("E1", ended=True)
+        await garage.until(at("10:15"))
+        outcome = await garage.settlement.settle_session(session)
+        assert isinstance(outcome, Settled)
+        assert [record.energy_kwh for record in outcome.records] == [0]
 
     async def test_without_prices_it_waits(self) -> None:
         garage = Garage()
@@ -437,6 +456,28 @@ class TestClosingAWindow:
             await garage.settlement.close_window(window)
         assert await garage.records() == ()
         assert await garage.stores.records.bills(SITE) == ()
+
+    @pytest.mark.parametrize(
+        ("plugged_in", "ended", "waits"),
+        [
+            pytest.param("23:50", True, False, id="just now, its transaction has ended"),
+            pytest.param("23:50", False, True, id="just now, its values may still come"),
+            pytest.param("20:00", False, False, id="long ago"),
+        ],
+    )
+    async def test_a_short_stay_without_meter_values_holds_nothing_up(
+        self, plugged_in: str, ended: bool, waits: bool
+    ) -> None:
+        garage = Garage()
+        await garage.until(at(plugged_in))
+        await garage.short_stay("E1", ended=ended)
+        await garage.until(at("00:05", 2))
+        window = Interval(at("00:00"), at("00:00", 2))
+        if waits:
+            with pytest.raises(Conflict, match="the last meter values of session"):
+                await garage.settlement.close_window(window)
+        else:
+            assert (await garage.settlement.close_window(window)).report.adds_up
 
     async def test_missing_readings_are_waited_for_and_then_told(self) -> None:
         garage = Garage()
