@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer.domain.ids import PlanId
 from optimizer.domain.plan import BindingReason, Plan, SessionPlan, Shortfall
@@ -152,9 +154,9 @@ def plan_of(
     energy = problem.sessions.delivered_kwh[:, None] + delivered_kwh(problem, decision)
     phases = _phases_used(problem, decision)
     plans = tuple(
-        SessionPlan(session_id, evse_id, tuple(powers), tuple(energies), why, phases.get(index, ()))
+        SessionPlan(session_id, evse_id, powers, energies, why, phases.get(index, ()))
         for index, (session_id, evse_id, powers, energies, why) in enumerate(
-            zip(problem.sessions.ids, problem.sessions.evse_ids, power.tolist(), energy.tolist(), reasons, strict=True)
+            zip(problem.sessions.ids, problem.sessions.evse_ids, rows_of(power), rows_of(energy), reasons, strict=True)
         )
     )
     digest = blake2b(decision.power_kw.tobytes() + decision.battery_kw.tobytes(), digest_size=6).hexdigest()
@@ -174,6 +176,12 @@ def plan_of(
         marginal_price_per_kwh=() if marginal_price_per_kwh is None else tuple(marginal_price_per_kwh.tolist()),
         money=money_of(problem, decision),
     )
+
+
+def rows_of(values: NDArray[Any]) -> list[tuple[Any, ...]]:
+    """The rows of an array as tuples of plain numbers or objects, without a list between."""
+    every = iter(values.ravel().tolist())
+    return list(zip(*[every] * values.shape[1], strict=True))
 
 
 def _phases_used(problem: ChargingProblem, decision: Decision) -> dict[int, tuple[int, ...]]:

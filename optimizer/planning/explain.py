@@ -13,6 +13,7 @@ from optimizer.planning.decision import (
     Decision,
     delivered_kwh,
     net_import_kw,
+    rows_of,
     session_power_kw,
     unserved_kwh,
 )
@@ -56,7 +57,7 @@ class ReasonTable:
         """The reasons of each session."""
         table = np.empty(len(self.reasons), dtype=object)
         table[:] = self.reasons
-        return tuple(map(tuple, table[numbers].tolist()))
+        return tuple(rows_of(table[numbers]))
 
 
 def reasons_of(problem: ChargingProblem, decision: Decision) -> tuple[tuple[BindingReason, ...], ...]:
