@@ -19,6 +19,7 @@ from optimizer.domain.plan import BindingReason, Fallback, Plan, PlanOutcome, Se
 from optimizer.errors import ChargeHorizonError, InvalidInput
 from optimizer.planning.backends import MATRIX, plan_with
 from scenarios.problem_files import StatedProblem, read_problem
+from scenarios.problem_sections import ProblemFile
 
 SHOWN_KW = 0.01
 """Powers that differ by less are shown as one run [kW]."""
@@ -27,6 +28,12 @@ SHOWN_KW = 0.01
 def register(cli: typer.Typer) -> None:
     """Add the command."""
     cli.command()(plan)
+
+
+def _show_schema(wanted: bool) -> None:
+    if wanted:
+        typer.echo(json.dumps(ProblemFile.model_json_schema(), indent=1))
+        raise typer.Exit
 
 
 def plan(
@@ -41,6 +48,13 @@ def plan(
     time_limit: Annotated[
         float | None, typer.Option(help="Wall clock for the plan; left out: what the file says [s].")
     ] = None,
+    *,
+    _schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema", help="Print the JSON schema of such a file and leave.", is_eager=True, callback=_show_schema
+        ),
+    ] = False,
 ) -> None:
     """Plan the charging that a file describes, and say what each vehicle gets, when and why."""
     if time_limit is not None and not time_limit > 0:

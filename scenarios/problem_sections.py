@@ -15,7 +15,8 @@ A problem is one JSON file (YAML will do as well). This is a whole one::
     }
 
 A *course* is a value over time: one number for always, a list of one number a slot, or a list of steps
-``{"start": ..., "value": ...}``, each holding until the next one. Every field is described where it is defined below.
+``{"start": ..., "value": ...}``, each holding until the next one. Every field is described where it is defined below;
+``chargehorizon plan --schema`` prints them all as a JSON schema.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from connectors.sections import Section, fields_of
 from connectors.site_section import (
@@ -60,6 +63,17 @@ class CourseSection(Section):
     """One number, or one a slot."""
     steps: tuple[StepSection, ...] = ()
     """Steps, soonest first; the first one's value holds before it, too."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of what a person may write: the short forms beside the long one."""
+        long_form = handler(core)
+        fields = handler.resolve_ref_schema(long_form)["properties"]
+        short_forms = [{"type": "number"}, fields["values"] | {"minItems": 1}, fields["steps"] | {"minItems": 1}]
+        plain = [
+            {name: value for name, value in form.items() if name not in {"title", "default"}} for form in short_forms
+        ]
+        return {"anyOf": [*plain, long_form]}
 
     @model_validator(mode="before")
     @classmethod

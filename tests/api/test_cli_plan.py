@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from api.cli import main
@@ -73,6 +74,33 @@ def test_another_backend_costs_the_same(
         money.append(json.loads(written.read_text())["plan"]["money"])
     assert money[0] == pytest.approx(money[1], rel=2e-3)
     assert "van" in capsys.readouterr().out
+
+
+def test_the_schema_is_printed_and_the_examples_follow_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--schema") == 0
+    schema = json.loads(capsys.readouterr().out)
+    for path in EXAMPLES.glob("*.json"):
+        jsonschema.validate(json.loads(path.read_text()), schema)
+    for course in ("dear", [], [{"start": "2026-03-02T08:00:00Z"}]):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"start": "2026-03-02T08:00:00Z", "import_price_per_kwh": course}, schema)
+
+
+def test_every_field_of_the_schema_is_described(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "--schema")
+    schema = json.loads(capsys.readouterr().out)
+    sections = [schema, *(part for part in schema["$defs"].values() if "properties" in part)]
+    bare = [
+        f"{section['title']}.{name}"
+        for section in sections
+        for name, field in section["properties"].items()
+        if "description" not in field
+    ]
+    assert bare == []
 
 
 MISTAKES = {
