@@ -151,12 +151,12 @@ class LiveDay:
     # ------------------------------------------------------------------ drivers and meter
 
     async def driver_stated(self, arrival: Arrival) -> None:
-        """Post what the driver says about energy and departure; who says nothing is not spoken for."""
+        """Post what the driver says about energy and departure; who says nothing, or has booked, is not spoken for."""
         statement = arrival.session.first_statement
         if statement is None or statement.depart_at <= self._clock.now():
             return
         session = await self._client.active_session(arrival.session.token_id)
-        if session is None:
+        if session is None or session["reservation_id"] is not None:
             return
         body = {"depart_at": statement.depart_at.isoformat(), "energy_kwh": statement.energy_kwh}
         await self._client.post(f"/v1/sessions/{session['id']}/departure-target", body)
