@@ -77,14 +77,32 @@ def _planned(
         periods: tuple[LimitPeriod, ...] = (LimitPeriod(view.at, 0.0),)
         reason = "the token may not charge here"
     elif plan is None or session_plan is None or session_plan.evse_id != connector.evse_id:
-        return None
+        periods = _told_again(view, connector, session, settings)
+        reason = "the limit in force, which the station has not confirmed"
     else:
         safe_kw, feeder = view.safe_kw[connector.evse_id], view.feeders[connector.evse_id]
         periods = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings, session.accepted_power_kw)
         reason = reason_text(_reason_at(plan, session_plan, view.at))
-    if not _is_due(view, connector, session, periods, settings):
+    if not periods or not _is_due(view, connector, session, periods, settings):
         return None
     return LimitCommand(connector.station_id, connector.evse_id, session.transaction_id, periods, reason)
+
+
+def _told_again(
+    view: GuardView, connector: Connector, session: Session, settings: ControlSettings
+) -> tuple[LimitPeriod, ...]:
+    """The limit in force of a session that the plan leaves out, where the station did not take it; else nothing.
+
+    A plan counts such a station at what it may draw and asks nothing of it, so it would never be asked again.
+    """
+    setpoint = connector.setpoint
+    if setpoint is None or not is_for(setpoint, session):
+        return ()
+    if effective_state(setpoint, view.at, settings) not in (LimitState.REJECTED, LimitState.UNANSWERED):
+        return ()
+    span_end = view.at + timedelta(seconds=settings.profile_span_s)
+    in_force = LimitPeriod(view.at, setpoint.limit_at_kw(view.at))
+    return (in_force, LimitPeriod(span_end, view.safe_kw[connector.evse_id]))
 
 
 def profile_of(

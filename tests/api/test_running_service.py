@@ -21,13 +21,16 @@ from aiohttp import ClientSession, web
 
 from api.auth import hash_of
 from api.composition import RunningService, running
-from api.config import Secrets, load_configuration
-from connectors.clock import wall_time
-from optimizer.domain.ids import TokenId
+from api.config import AcceleratedClockSection, Secrets, load_configuration
+from connectors.clock import AcceleratedClock, wall_time
+from connectors.ocpp.security import hash_password
+from optimizer.domain.ids import TariffId, TokenId
 from optimizer.domain.series import PowerSeries
 from optimizer.domain.site import Site
 from optimizer.errors import InvalidConfiguration
+from optimizer.ports import Clock
 from scenarios.plant import Plant, Surroundings
+from scenarios.profiles import InstalledProfile, ProfilePurpose
 from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import StationWatchers
 from scenarios.vehicle_model import VehicleModel
@@ -35,6 +38,8 @@ from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
 
 SPEED = 60.0
 KEY = "a key for tests"
+PASSWORDS = {"A": "0123456789abcdef0123", "B": "fedcba98765432109876"}
+NO_PASSWORDS: Mapping[str, str] = {}
 NO_SECRETS = Secrets.model_construct(entsoe_api_key=None, webhook_secret=None, storage_url=None)
 TARIFF: dict[str, Any] = {
     "id": "flat",
@@ -113,16 +118,18 @@ async def until(question: Callable[[], Awaitable[Any]], is_so: Callable[[Any], b
 class Cars:
     """Two stations, one of each version, with the site's meter."""
 
-    def __init__(self, started: RunningService, http: ClientSession, site: Site) -> None:
-        self._clock = started.service.clock
+    def __init__(
+        self, clock: Clock, ocpp_port: int, http: ClientSession, site: Site, passwords: Mapping[str, str] = NO_PASSWORDS
+    ) -> None:
+        self._clock = clock
         central = CentralSystem(
-            f"ws://127.0.0.1:{started.ocpp_port}/ocpp",
+            f"ws://127.0.0.1:{ocpp_port}/ocpp",
             timings=LinkTimings(retry_after_s=0.2, reconnect_first_s=0.1, reconnect_longest_s=0.2),
         )
         self.stations = [
             VirtualStation(
                 StationSettings(station, version=version, reading_interval_s=30),
-                central,
+                central.with_password(passwords.get(station.id)),
                 self._clock,
                 http,
                 StationWatchers(),
@@ -211,7 +218,8 @@ async def test_a_day_at_a_garage_with_a_restart(tmp_path: Path) -> None:
         hook = {"url": address, "secret": f"whsec_{b64encode(bytes(32)).decode()}", "allow_private_address": True}
         configuration = load_configuration(written(tmp_path, billing_webhook=hook), NO_SECRETS)
         async with running(configuration) as started:
-            api, cars = Api(http, started.http_port), Cars(started, http, started.service.site)
+            service = started.service
+            api, cars = Api(http, started.http_port), Cars(service.clock, started.ocpp_port, http, service.site)
             assert await status_of(http, f"http://127.0.0.1:{started.http_port}/healthz") == 200
             async with beside(*(station.run() for station in cars.stations), cars.push_meter(api)):
                 safe = await until(api.status, lambda now: all(one["safe_default_kw"] for one in now["connectors"]))
@@ -257,6 +265,75 @@ async def grid_event_holds(api: Api, cars: Cars, started: RunningService) -> Non
     assert status["load"]["grid_kw"] <= 20.3
     text = (await until(api.status, lambda now: now["import_limit_now_kw"] == 40.0))["import_limit_source"]
     assert text == "contract"
+
+
+def with_passwords(folder: Path, **changes: Any) -> Path:
+    """The configuration of `written`, in which stations prove who they are."""
+    hashes = [{"station_id": name, "password_hash": hash_password(password)} for name, password in PASSWORDS.items()]
+    ocpp = {"host": "127.0.0.1", "port": free_port(), "security_profile": 1, "passwords": hashes}
+    return written(folder, ocpp=ocpp | {"behaviour": {"settle_s": 0.2}}, **changes)
+
+
+@asynccontextmanager
+async def served(path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A service of its own process, killed at the end like in a power cut."""
+    service = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "api", "serve", "--config", str(path), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield service
+    finally:
+        service.kill()
+        await service.wait()
+
+
+def held(station: VirtualStation, purpose: ProfilePurpose) -> list[InstalledProfile]:
+    return [one for one in station.core.held if one.profile.purpose is purpose]
+
+
+async def test_a_killed_service_has_safe_defaults_and_limits_confirmed_again(tmp_path: Path) -> None:
+    http_section = {
+        "port": free_port(),
+        "api_keys": [{"name": "test", "sha256": hash_of(KEY), "scopes": ["admin"]}],
+    }
+    path = with_passwords(tmp_path, http=http_section)
+    configuration = load_configuration(path, NO_SECRETS)
+    site, section = configuration.site.to_site(TariffId("flat")), configuration.clock
+    assert isinstance(section, AcceleratedClockSection)
+    clock = AcceleratedClock(section.simulated_start, section.wall_start, section.speed)
+    async with ClientSession() as http:
+        cars = Cars(clock, configuration.ocpp.port, http, site, PASSWORDS)
+        api = Api(http, configuration.http.port)
+        async with beside(*(station.run() for station in cars.stations)):
+            async with served(path):
+                await until(lambda: installed(cars, ProfilePurpose.TX_DEFAULT), all)
+                cars.plug_in()
+                await until(lambda: installed(cars, ProfilePurpose.TX), all)
+            for station in cars.stations:
+                station.core.held = tuple(held(station, ProfilePurpose.TX))
+            killed_at = clock.now()
+            async with served(path):
+                await until(lambda: installed(cars, ProfilePurpose.TX_DEFAULT), all)
+                await until(lambda: installed(cars, ProfilePurpose.TX, since=killed_at), all)
+                assert len((await api.get("/v1/sessions?active=true"))["sessions"]) == 2, "the same go on"
+
+
+async def installed(cars: Cars, purpose: ProfilePurpose, since: datetime | None = None) -> list[bool]:
+    return [
+        any(since is None or one.installed_at >= since for one in held(station, purpose)) for station in cars.stations
+    ]
+
+
+async def test_a_station_without_its_password_stays_outside(tmp_path: Path) -> None:
+    configuration = load_configuration(with_passwords(tmp_path), NO_SECRETS)
+    async with ClientSession() as http, running(configuration) as started:
+        service, passwords = started.service, PASSWORDS | {"B": PASSWORDS["A"]}
+        cars = Cars(service.clock, started.ocpp_port, http, service.site, passwords)
+        api = Api(http, started.http_port)
+        async with beside(*(station.run() for station in cars.stations)):
+            status = await until(api.status, lambda now: any(one["online"] for one in now["connectors"]))
+    assert {one["evse_id"]: one["online"] for one in status["connectors"]} == {"A": True, "B": False}
+    assert [station.connections for station in cars.stations] == [1, 0]
 
 
 async def test_a_taken_port_is_told_and_nothing_stays_open(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -244,3 +245,25 @@ def test_reasons_in_words(reason: BindingReason | None, text: str) -> None:
 
 def test_every_kind_of_reason_has_words() -> None:
     assert all(reason_text(BindingReason(kind)) for kind in BindingKind)
+
+
+NOT_TAKEN = [
+    # case, state, age of the limit [s], whether it is told again
+    ("no answer, as after a reconnect", LimitState.UNANSWERED, 5.0, True),
+    ("rejected just now", LimitState.REJECTED, 5.0, False),
+    ("rejected long ago", LimitState.REJECTED, 1000.0, True),
+    ("seen to be kept", VERIFIED, 1000.0, False),
+]
+
+
+@pytest.mark.parametrize(("case", "state", "age_s", "told"), NOT_TAKEN, ids=[case[0] for case in NOT_TAKEN])
+def test_a_limit_that_was_not_taken_is_told_again_though_the_plan_leaves_its_station_out(
+    case: str, state: LimitState, age_s: float, told: bool
+) -> None:
+    held = setpoint_of("a", state, (-age_s, 6.9), sent_s=-age_s)
+    if state is LimitState.UNANSWERED:
+        held = replace(held, answered_at=None)
+    view = view_of(SITE, sessions=(session_at("a"),), setpoints=(held,))
+    without = plan_of(NOW, SITE, {})
+    commands = dispatch(view, without, SETTINGS)
+    assert [amperes(command.periods) for command in commands] == ([[(0, 10.0), (60, 6.0)]] if told else [])
