@@ -131,15 +131,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         )
         readiness = _readiness(configuration, settings, site, stores, clock)
         calendar = _calendar(configuration)
-        settlement = Settlement(
-            site,
-            stores,
-            tariffs,
-            clock,
-            calendar=calendar,
-            patience=timedelta(minutes=configuration.billing.patience_minutes),
-            offload=asyncio.to_thread,
-        )
+        settlement = _settlement(configuration, site, stores, tariffs, clock, calendar)
         spending = Spending(site, stores, tariffs, clock, calendar)
         gateway = CountingGateway(metrics)
         inputs = PlanningInputs(tariffs, forecasts, *_planning(configuration.planning))
@@ -157,14 +149,9 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             meters_kept=_meters_kept(configuration),
         )
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
+        behaviour = configuration.ocpp.behaviour
         central = OcppCentralSystem(
-            site.stations,
-            runtime.ledger,
-            clock,
-            configuration.ocpp.behaviour,
-            gate,
-            stores.sessions,
-            capabilities,
+            site.stations, runtime.ledger, clock, behaviour, gate, stores.sessions, capabilities
         )
         central.recall(await stores.connectors.station_boots())
         gateway.connect(central)
@@ -340,6 +327,35 @@ def _delivery(stores: DatabaseStores, sink: WebhookBillingSink, clock: Clock, me
         metrics.records_delivered.labels("failed").inc(done.failed)
 
     return deliver
+
+
+def _settlement(
+    configuration: Configuration,
+    site: Site,
+    stores: DatabaseStores,
+    tariffs: TariffSource,
+    clock: Clock,
+    calendar: BillingCalendar,
+) -> Settlement:
+    patience = timedelta(minutes=configuration.billing.patience_minutes)
+    return Settlement(site, stores, tariffs, clock, calendar=calendar, patience=patience, offload=asyncio.to_thread)
+
+
+def _costing(
+    configuration: Configuration, site: Site, stores: DatabaseStores, tariffs: TariffSource, clock: Clock
+) -> tuple[Settlement, Spending]:
+    """What makes records and bills, and what tells the cost so far, on one calendar."""
+    calendar = _calendar(configuration)
+    settlement = Settlement(
+        site,
+        stores,
+        tariffs,
+        clock,
+        calendar=calendar,
+        patience=timedelta(minutes=configuration.billing.patience_minutes),
+        offload=asyncio.to_thread,
+    )
+    return settlement, Spending(site, stores, tariffs, clock, calendar)
 
 
 def _calendar(configuration: Configuration) -> BillingCalendar:

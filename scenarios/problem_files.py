@@ -251,7 +251,7 @@ def _request(
         starts_left=starts_left,
         previous_kw=_holes(f"{field}.previous_kw", section.previous_kw, boundaries) if section.previous_kw else (),
         stay_chance=stay_chances(session, boundaries, settings),
-        power_limits=tuple((_window(limit, boundaries), limit.limit_kw) for limit in section.power_limits),
+        power_limits_kw=tuple((_window(limit, boundaries), limit.limit_kw) for limit in section.power_limits),
     )
 
 

@@ -123,7 +123,7 @@ class ChargingRequest:
     """Plan in force, one a slot, ``None`` where it says nothing; empty: none [kW]."""
     stay_chance: tuple[float, ...] = ()
     """Chance that it is still there, one a slot; empty: certain."""
-    power_limits: tuple[tuple[Interval, float], ...] = ()
+    power_limits_kw: tuple[tuple[Interval, float], ...] = ()
     """Further limits for a time [kW]."""
 
     @property

@@ -243,7 +243,7 @@ def _modes(grid: _Grid, requests: Sequence[ChargingRequest]) -> ModeArrays:
 def _power_bound(grid: _Grid, request: ChargingRequest, mode: PhaseMode) -> FloatArray:
     """Greatest power of one mode in each slot [kW], shape (slots,)."""
     bound = np.full(grid.slot_count, min(mode.max_current_a * mode.kw_per_a, mode.max_power_kw))
-    for window, limit_kw in request.power_limits:
+    for window, limit_kw in request.power_limits_kw:
         touched = grid.overlap_h(window.start, window.end) > 0
         bound[touched] = np.minimum(bound[touched], limit_kw)
     return bound

@@ -84,7 +84,7 @@ def _of_vehicles() -> dict[str, Golden]:
         "power_limit": Golden(
             "power_limit",
             "a car on three phases or one, limited to 4.2 kW in the second slot",
-            problem([request("car", 8.0, 2, modes=switchable, power_limits=(event,))], slots=2),
+            problem([request("car", 8.0, 2, modes=switchable, power_limits_kw=(event,))], slots=2),
         ),
         "power_limit_both_ways": Golden(
             "power_limit",
