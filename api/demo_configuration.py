@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from api.auth import hash_of, new_key
 from connectors.prices.price_files import moved_to_cover, read_prices
 from optimizer.domain.series import PriceSeries
 from optimizer.domain.site import Site
+from optimizer.errors import InvalidDataFile, InvalidInput
 from scenarios.garage import DAY_END, DAY_START, TIME_ZONE, GarageDay, garage_site
 
 IMPORT_LIMIT_KW = 100.0
@@ -30,7 +32,8 @@ PEAK_HINT_KW = 61.7
 programme over that garage's recorded sessions gives it, see the day's SOURCE.md."""
 METER_INTERVAL_S = 300
 DEMAND_PRICE_PER_KW = "15.51"
-KNOWN_AHEAD = timedelta(hours=36)
+KNOWN_AHEAD = (timedelta(hours=36), timedelta(hours=12), timedelta(0))
+"""How far past the day prices are wanted; what is not known then, the service fills in and says so."""
 CONFIGURATION_FILE = "site.yaml"
 LOOPBACK = "127.0.0.1"
 
@@ -196,10 +199,12 @@ def _write_tariff(folder: Path, day: GarageDay, prices: PriceSeries | None) -> N
 
 
 def _prices(file: Path, zone: str | None) -> PriceSeries:
+    """The file's prices, moved to the day, with as much of what follows as the file has."""
     series = read_prices(file, zone)
-    length = series.span.end - series.span.start
-    ahead = min(KNOWN_AHEAD, length - (DAY_END - DAY_START))
-    return moved_to_cover(series, DAY_START, DAY_END + max(ahead, timedelta(0)), TIME_ZONE)
+    for ahead in KNOWN_AHEAD:
+        with suppress(InvalidInput):
+            return moved_to_cover(series, DAY_START, DAY_END + ahead, TIME_ZONE)
+    raise InvalidDataFile("(rows)", str(series.span), "give a whole day of prices from 07:00 on", where=str(file))
 
 
 def _write_prices(path: Path, prices: PriceSeries) -> None:
