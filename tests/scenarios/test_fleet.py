@@ -50,7 +50,13 @@ async def _until(condition: Callable[[], object]) -> None:
 async def test_a_fleet_charges_its_cars() -> None:
     async with ScriptedCentralSystem() as system, ClientSession() as http:
         clock = ManualClock(NOON)
-        fleet = Fleet(FleetPlan(6, gap_h=0.5, reading_interval_s=600), garage_day().sessions, CentralSystem(system.url), clock, http)
+        fleet = Fleet(
+            FleetPlan(6, gap_h=0.5, reading_interval_s=600),
+            garage_day().sessions,
+            CentralSystem(system.url),
+            clock,
+            http,
+        )
         async with fleet.running(), asyncio.timeout(60):
             await _until(lambda: fleet.counts().connected == 6)
             for _ in range(12 * 12):
