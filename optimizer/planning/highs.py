@@ -98,6 +98,7 @@ class SolverModel:
         self._model = model
         self._solves = 0
         self._hot = False
+        self._freed = np.zeros(0, dtype=np.int64)
         self._has_integers = bool(model.integer.any())
         self._held_back = _lazy_rows(model, unbroken)
         self._pass(cost)
@@ -111,6 +112,18 @@ class SolverModel:
         """Replace the bounds of columns."""
         if len(columns):
             self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper)
+
+    def reset_bounds(self) -> None:
+        """Put back the model's own bounds of all columns, and of the rows that were freed."""
+        self.set_bounds(np.arange(self._model.column_count), self._model.lower, self._model.upper)
+        if len(self._freed):
+            lower, upper = self._model.row_lower[self._freed], self._model.row_upper[self._freed]
+            self._highs.changeRowsBounds(len(self._freed), self._freed.astype(np.int32), lower, upper)
+        self._freed = np.zeros(0, dtype=np.int64)
+
+    def set_costs(self, cost: FloatArray) -> None:
+        """Replace the objective."""
+        self._highs.changeColsCost(len(cost), np.arange(len(cost), dtype=np.int32), cost)
 
     def start_from(self, columns: IntArray, values: FloatArray) -> None:
         """Give values of whole-number columns to start from; the others are completed by the solver."""
@@ -128,6 +141,7 @@ class SolverModel:
         if len(rows):
             endless = np.full(len(rows), np.inf)
             self._highs.changeRowsBounds(len(rows), rows.astype(np.int32), -endless, endless)
+            self._freed = rows
 
     def basis(self) -> Basis:
         """The basis that the last solve ended at."""

@@ -18,98 +18,133 @@ WHOLE = 1e-6
 """Distance from a whole number of steps that counts as none."""
 
 
-def whole_steps(
+def settled(
     problem: ChargingProblem, power_kw: FloatArray, support: BoolArray, wires: Wires, near_slots: int
 ) -> FloatArray:
-    """Return powers with whole steps on the near slots [kW], shape (modes, slots).
+    """Return powers that can be sent on the near slots [kW], shape (modes, slots).
 
-    Every power is rounded down. Then vehicles that could not make up for it later are rounded up where the wires carry
-    it, and after them, largest remainder first, others as long as the slot's total stays what it was.
+    Every power is rounded down to whole steps, but not below the minimum. Where a peak is paid for, what that adds to
+    the slot's total is taken from others that can make up for it later. Then vehicles that could not make up for what
+    they lost are rounded up where the wires carry it, and after them, largest remainder first, others as long as the
+    slot's total stays what it was.
 
     Args:
         problem: The problem.
-        power_kw: Powers to round, shape (modes, slots).
+        power_kw: Powers to settle, shape (modes, slots).
         support: Which pairs are on, shape (modes, slots).
         wires: What vehicles share.
-        near_slots: Number of slots to round.
+        near_slots: How many slots to settle.
     """
-    rounded = np.array(power_kw)
-    rounded[:, :near_slots] = np.where(support[:, :near_slots], power_kw[:, :near_slots], 0.0)
-    spare_kwh = _spare_kwh(problem, power_kw, support, near_slots)
+    result = np.array(power_kw)
+    room_kwh = np.where(support, problem.modes.max_kw - power_kw, 0.0) * problem.energy_h
+    spare_kwh = np.zeros(problem.sessions.count)
+    np.add.at(spare_kwh, problem.modes.session, room_kwh[:, near_slots:].sum(axis=1))
+    before = problem.sessions.previous_kw[problem.modes.session, 0]
     for slot in range(min(near_slots, problem.slot_count)):
-        _round_slot(problem, rounded, (wires, spare_kwh), support[:, slot], slot)
-    return rounded
+        before = _Settling(problem, wires, spare_kwh, slot, before).of(power_kw[:, slot], support[:, slot])
+        result[:, slot] = before
+    return result
 
 
-def _spare_kwh(problem: ChargingProblem, power_kw: FloatArray, support: BoolArray, near_slots: int) -> FloatArray:
-    """Energy that each session could still take in its later slots that are on [kWh], shape (sessions,)."""
-    room = np.where(support, problem.modes.max_kw - power_kw, 0.0) * problem.energy_h
-    spare = np.zeros(problem.sessions.count)
-    np.add.at(spare, problem.modes.session, room[:, near_slots:].sum(axis=1))
-    return spare
+class _Settling:
+    """Settles the powers of one slot."""
+
+    def __init__(
+        self, problem: ChargingProblem, wires: Wires, spare_kwh: FloatArray, slot: int, before: FloatArray
+    ) -> None:
+        self.problem = problem
+        self.slot = slot
+        self.spare_kwh = spare_kwh
+        self.weight, self.room = wires.weight, wires.room[:, slot]
+        self.step_kw = problem.modes.step_kw
+        self.before = before
+        self.given = np.zeros(problem.modes.count)
+
+    def of(self, power_kw: FloatArray, on: BoolArray) -> FloatArray:
+        """The settled powers of all modes [kW]."""
+        modes = np.flatnonzero(on & (power_kw > ZERO_KW))
+        wanted = power_kw[modes]
+        least, most = _step_bounds(self.problem, modes, self.slot, self.step_kw[modes])
+        self.given[modes] = np.clip(_whole(wanted, self.step_kw[modes], np.floor), least, most)
+        _fit_minimums(self.given, modes, wanted, (self.weight, self.room))
+        total = float(power_kw.sum())
+        if self.problem.demand.price_per_kw.any():
+            self._take_back(modes, least, float(self.given.sum()) - total)
+        self._give_more(modes, wanted, most, total - float(self.given.sum()))
+        return self.given
+
+    def _take_back(self, modes: IntArray, least: FloatArray, over_kw: float) -> None:
+        """Lower vehicles that can make up for it later, the one with most to spare first, by ``over_kw`` in total."""
+        spare = self.spare_kwh[self.problem.modes.session[modes]]
+        for place in np.argsort(-spare, kind="stable").tolist():
+            mode, step = int(modes[place]), float(self.step_kw[modes[place]])
+            most_kw = min(float(self.given[mode] - least[place]), over_kw)
+            lowered = float(np.ceil(most_kw / step - WHOLE) * step) if step > 0 else most_kw
+            lowered = min(lowered, float(self.given[mode] - least[place]))
+            hours = float(self.problem.energy_h[mode, self.slot])
+            if lowered > ZERO_KW and lowered * hours <= spare[place]:
+                self.given[mode] -= lowered
+                self.spare_kwh[self.problem.modes.session[mode]] -= lowered * hours
+                over_kw -= lowered
+            if over_kw <= ZERO_KW:
+                return
+
+    def _give_more(self, modes: IntArray, wanted: FloatArray, most: FloatArray, left_kw: float) -> None:
+        """Round up: who could not make up for the loss where the wires carry it, others within ``left_kw``.
+
+        Who had the higher step before is asked first, who had the lower one last, so that commands stay.
+        """
+        session = self.problem.modes.session[modes]
+        lost = wanted - self.given[modes]
+        pressed = lost * self.problem.energy_h[modes, self.slot] > self.spare_kwh[session] + 1e-9
+        stays_up = np.abs(self.before[modes] - self.given[modes] - self.step_kw[modes]) < ZERO_KW
+        stays_down = (np.abs(self.before[modes] - self.given[modes]) < ZERO_KW) & ~pressed
+        left = self.room - self.weight @ self.given
+        for place in np.lexsort((-lost, ~stays_up, ~pressed)).tolist():
+            mode, step = int(modes[place]), float(self.step_kw[modes[place]])
+            given = float(self.given[mode])
+            small = lost[place] <= max(WHOLE * step, ZERO_KW) or stays_down[place]
+            if small or given == 0 or given + step > most[place] + WHOLE:
+                continue
+            if not pressed[place] and not (stays_up[place] and left_kw > 0) and left_kw < step:
+                continue
+            if (self.weight[:, mode] * step > left + 1e-9)[self.weight[:, mode] > 0].any():
+                continue
+            self.given[mode] += step
+            left -= self.weight[:, mode] * step
+            left_kw -= step
 
 
-def _round_slot(
-    problem: ChargingProblem, rounded: FloatArray, shared: tuple[Wires, FloatArray], on: BoolArray, slot: int
+def _whole(power_kw: FloatArray, step_kw: FloatArray, toward: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """Powers in whole steps, where there are steps [kW]."""
+    width = np.where(step_kw > 0, step_kw, 1.0)
+    nudge = WHOLE if toward is np.floor else -WHOLE
+    return np.where(step_kw > 0, toward(power_kw / width + nudge) * width, power_kw)
+
+
+def _step_bounds(
+    problem: ChargingProblem, modes: IntArray, slot: int, step_kw: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Least and greatest power in whole steps [kW], shapes (modes,)."""
+    least = _whole(problem.modes.min_kw[modes, slot], step_kw, np.ceil)
+    return least, np.maximum(least, _whole(problem.modes.max_kw[modes, slot], step_kw, np.floor))
+
+
+def _fit_minimums(
+    given: FloatArray, modes: IntArray, wanted: FloatArray, shared: tuple[FloatArray, FloatArray]
 ) -> None:
-    wires, spare_kwh = shared
-    modes = np.flatnonzero(on & (rounded[:, slot] > ZERO_KW))
-    step_kw, wanted_kw = problem.modes.step_kw[modes], rounded[modes, slot]
-    down_kw, most_kw = _step_bounds(problem, modes, slot, wanted_kw)
-    rounded[modes, slot] = down_kw
-    _fit_minimums(rounded, modes, wanted_kw, wires, slot)
-    lost_kw = wanted_kw - rounded[modes, slot]
-    left = wires.room[:, slot] - wires.weight @ rounded[:, slot]
-    total_left_kw = float(lost_kw.sum())
-    hours = problem.energy_h[modes, slot]
-    pressed = lost_kw * hours > spare_kwh[problem.modes.session[modes]] + 1e-9
-    for place in np.lexsort((-lost_kw, ~pressed)).tolist():
-        mode, step = int(modes[place]), float(step_kw[place])
-        given_kw = float(rounded[mode, slot])
-        if lost_kw[place] <= WHOLE * step or given_kw == 0 or given_kw + step > most_kw[place] + WHOLE:
-            continue
-        if not pressed[place] and total_left_kw < step:
-            continue
-        if (wires.weight[:, mode] * step > left + 1e-9)[wires.weight[:, mode] > 0].any():
-            continue
-        rounded[mode, slot] += step
-        left -= wires.weight[:, mode] * step
-        total_left_kw -= step
-
-
-def _fit_minimums(rounded: FloatArray, modes: IntArray, wanted_kw: FloatArray, wires: Wires, slot: int) -> None:
     """Turn off the smallest of the vehicles that were raised to their minimum, until the wires carry the rest."""
-    permitted = np.maximum(wires.room[:, slot], wires.weight[:, modes] @ wanted_kw) + 1e-9
-    taken = wires.weight @ rounded[:, slot]
-    for place in np.argsort(wanted_kw, kind="stable").tolist():
+    weight, room = shared
+    permitted = np.maximum(room, weight[:, modes] @ wanted) + 1e-9
+    taken = weight @ given
+    for place in np.argsort(wanted, kind="stable").tolist():
         mode = int(modes[place])
         over = taken > permitted
         if not over.any():
             return
-        if rounded[mode, slot] > wanted_kw[place] and (wires.weight[over, mode] > 0).any():
-            taken -= wires.weight[:, mode] * rounded[mode, slot]
-            rounded[mode, slot] = 0.0
-
-
-def _step_bounds(
-    problem: ChargingProblem, modes: IntArray, slot: int, wanted_kw: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Whole steps at or below the wanted power, but for the minimum, and the most of them [kW], shapes (modes,).
-
-    A vehicle that may taper is not rounded up: it would not take it.
-    """
-    step_kw = problem.modes.step_kw[modes]
-    width = np.where(step_kw > 0, step_kw, 1.0)
-
-    def whole(power_kw: FloatArray, toward: Callable[[FloatArray], FloatArray]) -> FloatArray:
-        return np.where(step_kw > 0, toward(power_kw / width) * width, power_kw)
-
-    least_kw = whole(problem.modes.min_kw[modes, slot], lambda steps: np.ceil(steps - WHOLE))
-    most_kw = whole(problem.modes.max_kw[modes, slot], lambda steps: np.floor(steps + WHOLE))
-    down_kw = whole(wanted_kw, lambda steps: np.floor(steps + WHOLE))
-    down_kw = np.minimum(np.maximum(down_kw, least_kw), most_kw)
-    knees = np.isfinite(problem.sessions.knee_kwh) & problem.sessions.has_state
-    return down_kw, np.where(knees[problem.modes.session[modes]], down_kw, most_kw)
+        if given[mode] > wanted[place] and (weight[over, mode] > 0).any():
+            taken -= weight[:, mode] * given[mode]
+            given[mode] = 0.0
 
 
 def pattern_faults(problem: ChargingProblem, power_kw: FloatArray, near_slots: int) -> BoolArray:

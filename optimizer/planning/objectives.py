@@ -51,7 +51,7 @@ class Weights:
         battery = problem.battery
         stored = abs(battery.end_price_per_kwh) + battery.wear_per_kwh if battery else 0.0
         horizon_h = float(problem.slot_h.sum())
-        shaped = problem.energy_worth_per_kwh + problem.delay_price_per_kwh_h * horizon_h
+        shaped = problem.energy_worth_per_kwh + 2.0 * problem.delay_price_per_kwh_h * horizon_h
         greatest = float((paid + earned + peak).max()) + setpoint + wear + stored + shaped
         return float(max(greatest, 0.0))
 
@@ -173,7 +173,7 @@ def shaping(problem: ChargingProblem, model: LinearModel) -> FloatArray:
         mode, slot = block.keys
         session = problem.modes.session[mode]
         risk = problem.energy_worth_per_kwh * (1.0 - problem.sessions.stay_chance[session, slot])
-        delay = problem.delay_price_per_kwh_h * problem.slot_start_h[slot]
+        delay = problem.delay_price_per_kwh_h * problem.haste[session] * problem.slot_start_h[slot]
         cost[block.span] = (risk + delay) * problem.energy_h[mode, slot]
     if "start" in model.columns:
         cost[model.columns["start"].span] = problem.start_price

@@ -36,6 +36,8 @@ class PreferredModel:
     """The model."""
     points: FloatArray
     """Preference points of each column, the objective."""
+    moving_points: FloatArray
+    """The same without rises: they would smear a vehicle's power over time, below what it can take."""
     cost: FloatArray
     """The cost that the row bounds, over all columns."""
 
@@ -69,9 +71,14 @@ def with_preferences(
     build.add_entries(np.full(len(priced), row.first), priced, cost[priced])
     build.add_entries(np.array([row.first]), excess.indices, -1.0)
     whole = build.finish()
+    points = np.concatenate((points, *extra, [WORTH_OF_MONEY]))
+    moving = np.array(points)
+    if "raised_kw" in whole.columns:
+        moving[whole.columns["raised_kw"].span] = 0.0
     return PreferredModel(
         model=whole,
-        points=np.concatenate((points, *extra, [WORTH_OF_MONEY])),
+        points=points,
+        moving_points=moving,
         cost=np.concatenate((cost, np.zeros(whole.column_count - len(cost)))),
     )
 

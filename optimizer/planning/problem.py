@@ -443,6 +443,20 @@ class ChargingProblem:
         return sums
 
     @cached_property
+    def haste(self) -> FloatArray:
+        """How much a delay of each session weighs, from 1 to 2, who leaves first most, shape (sessions,).
+
+        Equal weights would let vehicles that share a wire take turns at random, slot by slot; with an order each is
+        served in one go.
+        """
+        there = self.sessions.plugged_h > 0
+        last = self.slot_count - 1 - there[:, ::-1].argmax(axis=1) if self.sessions.count else np.zeros(0, dtype=int)
+        leaves_h = self.slot_start_h[last] + self.sessions.plugged_h[np.arange(self.sessions.count), last]
+        rank = np.empty(self.sessions.count)
+        rank[np.argsort(leaves_h, kind="stable")] = np.arange(self.sessions.count)
+        return 2.0 - rank / max(self.sessions.count, 1)
+
+    @cached_property
     def phase_current(self) -> FloatArray:
         """Current per kW on each phase, split by its angle to that phase's voltage [A/kW].
 

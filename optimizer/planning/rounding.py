@@ -14,7 +14,7 @@ from optimizer.planning.laws.pattern import least_power_kw
 from optimizer.planning.model import LinearModel
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 
-ON_SHARE = 0.5
+ON_SHARE = 0.1
 """Share of the minimum from which a pair counts as on."""
 
 ZERO_KW = 1e-6
@@ -49,14 +49,35 @@ def support_of(problem: ChargingProblem, power_kw: FloatArray, wires: Wires) -> 
     reachable = _by_session(problem, np.where(support, most_kwh, 0.0))
     for session in np.flatnonzero(reachable < wanted - 1e-6).tolist():
         _regain(problem, session, chosen, support, most_kwh, float(wanted[session] - reachable[session]))
+    _fill_slots(problem, support, chosen, least_kw)
     forced = _by_session(problem, np.where(support, least_kwh, 0.0))
     for session in np.flatnonzero(forced > problem.sessions.most_kwh + 1e-9).tolist():
         _shed(problem, session, chosen, support, least_kwh, float(forced[session] - problem.sessions.most_kwh[session]))
-    _fit_wires(support, chosen, least_kw, wires)
+    fit_wires(support, chosen, least_kw, wires)
     return np.asarray(support)
 
 
-def _fit_wires(support: BoolArray, power_kw: FloatArray, least_kw: FloatArray, wires: Wires) -> None:
+def _fill_slots(problem: ChargingProblem, support: BoolArray, power_kw: FloatArray, least_kw: FloatArray) -> None:
+    """Turn dropped pairs on again in slots whose others could not draw the slot's total, if their minimums fit into it.
+
+    Where a peak is paid for, every slot is used to the brim, and what one loses would have to go on top of another.
+    """
+    total = power_kw.sum(axis=0)
+    most = np.where(support, problem.modes.max_kw, 0.0).sum(axis=0)
+    least = np.where(support, least_kw, 0.0).sum(axis=0)
+    for slot in np.flatnonzero(most < total - ZERO_KW).tolist():
+        dropped = np.flatnonzero(~support[:, slot] & (power_kw[:, slot] > ZERO_KW))
+        for mode in dropped[np.argsort(-power_kw[dropped, slot], kind="stable")].tolist():
+            if least[slot] + least_kw[mode, slot] > total[slot]:
+                continue
+            support[mode, slot] = True
+            least[slot] += least_kw[mode, slot]
+            most[slot] += problem.modes.max_kw[mode, slot]
+            if most[slot] >= total[slot]:
+                break
+
+
+def fit_wires(support: BoolArray, power_kw: FloatArray, least_kw: FloatArray, wires: Wires) -> None:
     """Turn off the smallest pairs of slots in which minimums take more than the wires carry and the optimum takes."""
     permitted = np.maximum(wires.room, wires.weight @ power_kw) + 1e-9
     taken = wires.weight @ np.where(support, least_kw, 0.0)

@@ -162,17 +162,18 @@ def _runs_of(
 
 
 def _draw_out(runs: Runs, near_slots: int) -> None:
-    """Lengthen a run that goes on or begins on the near slots to the shortest length, where its energy permits."""
+    """Keep a run that goes on at its shortest length; put off one that would begin too short, or else lengthen it."""
     problem, sessions = runs.problem, runs.problem.sessions
-    begins = problem.slot_start_h
-    if sessions.charging_now[runs.session]:
+    begins, ends = problem.slot_start_h, problem.slot_start_h + problem.slot_h
+    goes_on = bool(sessions.charging_now[runs.session])
+    if goes_on:
         rest_h = problem.min_run_h - float(sessions.run_so_far_h[runs.session])
         _try_on(runs, np.flatnonzero(begins < rest_h - ENOUGH_KWH))
-    for first, _ in runs.blocks():
-        if first < near_slots and not (first == 0 and sessions.charging_now[runs.session]):
-            _try_on(
-                runs, np.flatnonzero((begins >= begins[first]) & (begins < begins[first] + problem.min_run_h - 1e-9))
-            )
+    for first, after in runs.blocks():
+        long_enough = ends[after - 1] - begins[first] >= problem.min_run_h - 1e-9
+        if first >= near_slots or long_enough or (first == 0 and goes_on) or runs.drop((first, after)):
+            continue
+        _try_on(runs, np.flatnonzero((begins >= begins[first]) & (begins < begins[first] + problem.min_run_h - 1e-9)))
 
 
 def _try_on(runs: Runs, slots: IntArray) -> None:

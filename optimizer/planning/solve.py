@@ -16,8 +16,8 @@ from optimizer.planning.problem import ChargingProblem, FloatArray
 from optimizer.planning.rounding import ZERO_KW, power_of
 from optimizer.planning.scope import linear_scope, near_scope, whole_scope
 from optimizer.planning.settings import PlanningSettings
-from optimizer.planning.solving import NEGLIGIBLE_MONEY, Found, Solving
-from optimizer.planning.stages import Held, proven_further, rounded, steered
+from optimizer.planning.solving import NEGLIGIBLE_MONEY, Found, Held, Solving
+from optimizer.planning.stages import proven_further, rounded, steered
 from optimizer.planning.warm import PlanMemory
 
 __all__ = ["NEGLIGIBLE_MONEY", "decision_of", "near_scope", "plan_charging"]
@@ -59,7 +59,7 @@ def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:
     held = Held(linear, solver)
     chosen = steered(solving, held)
     if not solving.settings.minimum_current or whole_scope(problem).is_linear:
-        return _outcome(solving, chosen, relaxed.bound, prices)
+        return _outcome(solving, chosen.found, relaxed.bound, prices)
     found, bound = rounded(solving, held, chosen), relaxed.bound
     if not solving.is_close(found.objective, bound):
         found, bound = proven_further(solving, found, bound)

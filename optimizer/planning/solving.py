@@ -37,6 +37,8 @@ class StagedModel:
     """Its cost, over all columns."""
     aim: FloatArray
     """What is minimised: the cost, or preference points with the cost as a row."""
+    first_aim: FloatArray
+    """What is minimised while on and off are still open."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,16 @@ class Found:
     def aimed(self) -> float:
         """Value of what the stage minimises."""
         return weighted_sum(self.staged.aim, self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A point, and the solver that ended at it."""
+
+    found: Found
+    """The point."""
+    solver: SolverModel
+    """Where to go on from."""
 
 
 @dataclass(eq=False)
@@ -119,7 +131,7 @@ class Solving:
         cost = whole_objective(self.problem, model, self.weights)
         self.build_s += perf_counter() - begun
         self._measure(model)
-        return StagedModel(model, cost, cost)
+        return StagedModel(model, cost, cost, cost)
 
     def prefer(self, staged: StagedModel, cost_bound: float) -> StagedModel:
         """The model of the preference stage; the same one where preferences are not asked for."""
@@ -129,7 +141,7 @@ class Solving:
         preferred = with_preferences(self.problem, self.settings, staged.model, staged.cost, cost_bound)
         self.build_s += perf_counter() - begun
         self._measure(preferred.model)
-        return StagedModel(preferred.model, preferred.cost, preferred.points)
+        return StagedModel(preferred.model, preferred.cost, preferred.points, preferred.moving_points)
 
     def _measure(self, model: LinearModel) -> None:
         self.rows, self.columns = max(self.rows, model.row_count), max(self.columns, model.column_count)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from optimizer.errors import PlanningFailed
-from optimizer.planning.heuristics import wires_of
-from optimizer.planning.highs import Simplex, SolverModel
+from optimizer.planning.dive import dived_power
+from optimizer.planning.heuristics import Wires, wires_of
+from optimizer.planning.highs import INTERIOR_FROM_ROWS, Simplex, SolverModel
 from optimizer.planning.model import LinearModel
-from optimizer.planning.near import pattern_faults, whole_steps
+from optimizer.planning.near import pattern_faults, settled
 from optimizer.planning.preferences import basis_of
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 from optimizer.planning.rounding import ZERO_KW, power_of, support_bounds, support_of, undecided_sessions
 from optimizer.planning.runs import mended
 from optimizer.planning.scope import near_scope, whole_scope
-from optimizer.planning.solving import Found, Solving
+from optimizer.planning.solving import Found, Held, Solving
 
 MOST_OPENED = 30
 """Sessions with wrong runs that a model decides; where there are more, extra starts are accepted."""
@@ -25,50 +26,45 @@ PROOF_COLUMNS = 20_000
 """Columns of the linear model above which no proof is found in a time that a site has."""
 
 
-@dataclass(frozen=True, eq=False)
-class Held:
-    """A point, and the solver that ended at it."""
-
-    found: Found
-    """The point."""
-    solver: SolverModel
-    """Where to go on from."""
-
-
-def steered(solving: Solving, linear: Held) -> Found:
+def steered(solving: Solving, linear: Held) -> Held:
     """Choose by preferences among the plans that cost little more than the linear optimum, going on from its basis.
 
     Vehicles that are not there as far ahead as preferences look keep the linear optimum's powers.
     """
     if not solving.settings.preferences:
-        return linear.found
+        return linear
     start, problem = linear.found, solving.problem
     staged = solving.prefer(start.staged, start.objective + solving.budget)
-    solver = SolverModel(staged.model, staged.aim, linear.solver.unbroken())
+    solver = SolverModel(staged.model, staged.first_aim, linear.solver.unbroken())
     solver.start_at(basis_of(staged.model, linear.solver.basis(), start.values))
     near = problem.slot_start_h < solving.settings.preference_hours
     there = np.asarray((problem.sessions.plugged_h[:, near] > 0).any(axis=1))
     solver.set_bounds(*_held_bounds(problem, staged.model, start, ~there))
     answer = solving.run(solver)
-    return Found(staged, answer.values) if answer.has_values else start
+    return Held(Found(staged, answer.values), solver) if answer.has_values else linear
 
 
-def rounded(solving: Solving, linear: Held, chosen: Found) -> Found:
+def rounded(solving: Solving, linear: Held, chosen: Held) -> Found:
     """Return a plan in which everyone draws nothing or the minimum, and whole steps on the near slots.
 
     The near slots are held as chosen, rounded; on the others the chosen on and off is held, and the linear problem
-    solved again for the least cost.
+    solved again: by preferences, or for the least cost where it is large or preferences cost too much.
 
     Args:
         solving: The run.
-        linear: The linear optimum, and the solver to go on in.
-        chosen: The linear solution that preferences chose.
+        linear: The linear optimum, and its solver.
+        chosen: What preferences chose, and its solver.
     """
     problem, near_slots = solving.problem, solving.settings.near_slots
-    power = power_of(problem, chosen.model, chosen.values)
+    power = power_of(problem, chosen.found.model, chosen.found.values)
     wires = wires_of(problem)
-    support = mended(problem, support_of(problem, power, wires), power, wires, near_slots)
-    stepped = _held(solving, linear, support, whole_steps(problem, power, support, wires, near_slots))
+    small = chosen.found.model.row_count < INTERIOR_FROM_ROWS
+    stepped, support = _supported(solving, chosen if small else linear, power, wires)
+    if stepped is None or not solving.is_close(stepped.objective, solving.least_cost):
+        dived = dived_power(solving, chosen, wires) if small else power
+        if dived is not None:
+            other, _ = _supported(solving, chosen if small else linear, dived, wires)
+            stepped = _cheaper(stepped, other)
     if stepped is None:
         undecided = undecided_sessions(problem, power)
         return _decided(solving, linear, support, undecided, None) or _decided_for_all(solving, linear)
@@ -89,22 +85,35 @@ def rounded(solving: Solving, linear: Held, chosen: Found) -> Found:
     return decided
 
 
-def _held(solving: Solving, linear: Held, support: BoolArray, target_kw: FloatArray) -> Found | None:
-    """Solve for the least cost with near slots at their target and the support held; ``None`` where it cannot be."""
+def _cheaper(one: Found | None, other: Found | None) -> Found | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.objective <= other.objective else other
+
+
+def _supported(solving: Solving, goes_on: Held, power: FloatArray, wires: Wires) -> tuple[Found | None, BoolArray]:
+    """Hold the on and off of some powers, mended, with the near slots settled; also returns the support."""
     problem, near_slots = solving.problem, solving.settings.near_slots
-    model, solver = linear.found.model, linear.solver
+    support = mended(problem, support_of(problem, power, wires), power, wires, near_slots)
+    return _held(solving, goes_on, support, settled(problem, power, support, wires, near_slots)), support
+
+
+def _held(solving: Solving, goes_on: Held, support: BoolArray, target_kw: FloatArray) -> Found | None:
+    """Solve again with the near slots at their target and the support held; ``None`` where that cannot be."""
+    problem, model, solver = solving.problem, goes_on.found.model, goes_on.solver
+    solver.set_costs(goes_on.found.staged.aim)
     solver.set_bounds(*support_bounds(problem, model, support, np.ones(support.shape, dtype=bool)))
     answer = solving.run(solver, method=Simplex.DUAL)
     block = model.columns["power_kw"]
-    near = (block.keys[1] < near_slots) & (problem.modes.min_kw[block.keys] > 0)
+    near = (block.keys[1] < solving.settings.near_slots) & (problem.modes.min_kw[block.keys] > 0)
     if near.any():
         wanted = target_kw[block.keys][near]
         solver.set_bounds(block.indices[near], wanted, wanted)
         if "taper" in model.rows:
             rows = model.rows["taper"]
-            solver.free_rows(rows.indices[rows.keys[1] < near_slots])
+            solver.free_rows(rows.indices[rows.keys[1] < solving.settings.near_slots])
         answer = solving.run(solver)
-    return Found(linear.found.staged, answer.values) if answer.has_values else None
+    return Found(goes_on.found.staged, answer.values) if answer.has_values else None
 
 
 def everyone(problem: ChargingProblem) -> BoolArray:
@@ -196,7 +205,8 @@ def proven_further(solving: Solving, found: Found, bound: float) -> tuple[Found,
     solver.start_from(*whole_start(problem, staged.model, found))
     answer = solving.run(solver, most_s=solving.settings.proof_time_s)
     bound = max(bound, answer.bound)
-    if answer.has_values and answer.objective < found.objective:
+    # A plan that is cheaper by less would only put others' commands out of their way.
+    if answer.has_values and answer.objective < found.objective - solving.gap_sought:
         found = Found(staged, answer.values)
     return found, bound
 
