@@ -95,7 +95,13 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
             folder.rmdir()
             pytest.skip("PostgreSQL does not run as root, and there is no account postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-        account = ("runuser", "-u", "postgres", "--")
+        # It stands where a user's PATH need not lead.
+        account = (
+            shutil.which("runuser", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runuser",
+            "-u",
+            "postgres",
+            "--",
+        )
     server = PostgresqlServer(initdb.parent, folder, account)
     server.start()
     try:
