@@ -15,7 +15,7 @@ from api.cli_demo import start_service, stop_service
 from scenarios.garage import DAY_START
 from scenarios.live_day import DayReport, LiveDay
 
-SPEED = 600.0
+SPEED = 800.0
 
 
 @pytest.mark.slow
