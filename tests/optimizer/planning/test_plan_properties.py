@@ -98,7 +98,7 @@ def test_the_optimum_is_proven_on_small_problems(block: int) -> None:
         assert isinstance(plan_charging(problem, PlanningSettings(proof_time_s=5.0)), ProvenOptimal), seed
 
 
-@pytest.mark.slow
+@pytest.mark.study
 @pytest.mark.parametrize("block", range(20))
 def test_every_planner_keeps_every_law_on_two_thousand_problems(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
