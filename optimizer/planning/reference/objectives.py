@@ -81,10 +81,12 @@ def money(model: Any, given: Given) -> Any:
 def shaping(model: Any, given: Given) -> Any:
     """What is weighed against money but not paid: departure risk, delay, starts [currency]."""
     problem, stay_chance = given.problem, given.sessions.stay_chance
+    haste = dict(zip(given.sessions, problem.haste.tolist(), strict=True))
     terms = []
     for (m, t), hours in given.usable.items():
-        risk = problem.energy_worth_per_kwh * (1.0 - stay_chance[given.session_of[m], t])
-        delay = problem.delay_price_per_kwh_h * given.slot_start_h[t]
+        s = given.session_of[m]
+        risk = problem.energy_worth_per_kwh * (1.0 - stay_chance[s, t])
+        delay = problem.delay_price_per_kwh_h * haste[s] * given.slot_start_h[t]
         terms.append((risk + delay) * hours * model.power_kw[m, t])
     terms += [problem.start_price * column for column in model.start.values()]
     return total(terms)
