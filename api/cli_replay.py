@@ -1,0 +1,231 @@
+"""``chargehorizon replay`` and ``chargehorizon compare``: what a scenario would have cost, peaked at and delivered."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from optimizer.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from scenarios.scenario import Scenario
+
+EXIT_INTERRUPTED = 130
+"""What a shell expects of a command that Ctrl-C ended."""
+STATES = Path(".chargehorizon")
+"""Folder below the working directory in which replays that are going on are kept."""
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]
+
+ScenarioFile = Annotated[
+    str, typer.Argument(help="A scenario file, or the name of a scenario of the catalogue.", metavar="FILE")
+]
+Start = Annotated[
+    datetime | None, typer.Option("--start", help="First local day, or instant with its UTC offset.", formats=TIMES)
+]
+End = Annotated[datetime | None, typer.Option("--end", help="First local day after, or instant.", formats=TIMES)]
+Seed = Annotated[int | None, typer.Option("--seed", help="For everything drawn by chance.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.", metavar="OUT")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands."""
+    cli.command("replay")(replay_scenario)
+    cli.command("compare")(compare_strategies)
+
+
+def replay_scenario(
+    file: ScenarioFile,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="milp, a heuristic or uncontrolled; left out: what the file names.")
+    ] = None,
+    start: Start = None,
+    end: End = None,
+    seed: Seed = None,
+    json_path: JsonFile = None,
+    csv_path: Annotated[
+        Path | None, typer.Option("--csv", help="Write one row a step here, one a stay beside it.", metavar="OUT")
+    ] = None,
+    report_path: Annotated[
+        Path | None, typer.Option("--report", help="Write a page for people to this file.", metavar="OUT.html")
+    ] = None,
+    *,
+    resume: Resume = False,
+) -> None:
+    """Replay a scenario: the service's own control against a simulated site, on a virtual clock."""
+    # Imported here: `--help` and the small commands need neither solver nor scenarios.
+    from api.replay_tables import replay_table, write_stays_csv, write_steps_csv
+    from scenarios.replay import replay
+    from scenarios.strategies import checked_strategy
+
+    console = Console()
+    scenario = _scenario(file, start, end, seed, console)
+    name = checked_strategy(strategy or scenario.strategy, "--strategy")
+    _check_targets(json_path, csv_path, report_path)
+    state = _state_file(scenario, name)
+    with _progress(console) as (on_progress, is_interrupted):
+        result = replay(
+            scenario,
+            name,
+            on_progress=lambda share: on_progress(name, share),
+            is_interrupted=is_interrupted,
+            kept_in=state,
+            resume=resume,
+        )
+    console.print(replay_table(result))
+    if json_path is not None:
+        json_path.write_text(json.dumps(result.as_json(), indent=2) + "\n", encoding="utf-8")
+    if csv_path is not None:
+        write_steps_csv(result, csv_path)
+        write_stays_csv(result, csv_path.with_name(f"{csv_path.stem}_stays{csv_path.suffix}"))
+    if report_path is not None:
+        from scenarios.report import report_page
+
+        report_path.write_text(report_page(result), encoding="utf-8")
+    _end(console, [state], is_complete=result.course.is_complete)
+
+
+def compare_strategies(
+    file: ScenarioFile,
+    strategies: Annotated[
+        str, typer.Option("--strategies", help="Which, separated by commas; left out: the MILP and every heuristic.")
+    ] = "",
+    start: Start = None,
+    end: End = None,
+    seed: Seed = None,
+    json_path: JsonFile = None,
+    csv_path: Annotated[
+        Path | None, typer.Option("--csv", help="Write one row a strategy to this file.", metavar="OUT")
+    ] = None,
+    *,
+    resume: Resume = False,
+) -> None:
+    """Replay a scenario under several strategies, beside the offline optimum and no control at all."""
+    from api.replay_tables import comparison_table, write_comparison_csv
+    from scenarios.replay import compare
+    from scenarios.strategies import checked_strategy, strategy_names
+
+    console = Console()
+    scenario = _scenario(file, start, end, seed, console)
+    names = [name.strip() for name in strategies.split(",") if name.strip()] or list(strategy_names())
+    for name in names:
+        checked_strategy(name, "--strategies")
+    _check_targets(json_path, csv_path)
+    with _progress(console) as (on_progress, is_interrupted):
+        results = compare(
+            scenario,
+            names,
+            on_progress=on_progress,
+            is_interrupted=is_interrupted,
+            kept_in=lambda name: _state_file(scenario, name),
+            resume=resume,
+        )
+    console.print(comparison_table(results))
+    if json_path is not None:
+        figures = {name: result.as_json() for name, result in results.items()}
+        json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if csv_path is not None:
+        write_comparison_csv(results, csv_path)
+    is_complete = all(result.course.is_complete for result in results.values())
+    _end(console, [_state_file(scenario, name) for name in names], is_complete=is_complete)
+
+
+# ---------------------------------------------------------------------- what both need
+
+
+def _scenario(file: str, start: datetime | None, end: datetime | None, seed: int | None, console: Console) -> Scenario:
+    from scenarios.scenario_files import catalogue_path, load_scenario
+
+    path = Path(file)
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        path = catalogue_path(file)
+    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    scenario = load_scenario(path, changes)
+    if scenario.set_aside:
+        console.print(_set_aside_text(scenario), highlight=False)
+    if start is None and end is None:
+        return scenario
+    first = _instant("--start", start, scenario) if start is not None else scenario.start
+    last = _instant("--end", end, scenario) if end is not None else scenario.end
+    if last <= first:
+        raise InvalidInput("--end", last.isoformat(), f"must be after {first.isoformat()}")
+    return scenario.between(first, last)
+
+
+def _set_aside_text(scenario: Scenario) -> str:
+    reasons = [f"  {row.where}: {row.session_id} {row.reason}" for row in scenario.set_aside[:5]]
+    more = [f"  and {len(scenario.set_aside) - 5} more"] if len(scenario.set_aside) > 5 else []
+    return "\n".join([f"{len(scenario.set_aside)} rows of the recording were set aside:", *reasons, *more])
+
+
+def _instant(option: str, given: datetime, scenario: Scenario) -> datetime:
+    """A day begins at local midnight; an instant is taken as it stands [UTC]."""
+    instant = given if given.tzinfo is not None else given.replace(tzinfo=ZoneInfo(scenario.site.time_zone))
+    if not scenario.start <= instant <= scenario.end:
+        fix = f"the scenario goes from {scenario.start.isoformat()} to {scenario.end.isoformat()}"
+        raise InvalidInput(option, given.isoformat(), fix)
+    if (instant - scenario.start) % scenario.step:
+        raise InvalidInput(option, given.isoformat(), f"give a whole step of {scenario.step} since the start")
+    return instant.astimezone(UTC)
+
+
+def _check_targets(*paths: Path | None) -> None:
+    """Find out before a long replay, not after it, that there is nowhere to write to."""
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InvalidInput("OUT", str(path), f"make the folder {path.absolute().parent} first")
+
+
+def _state_file(scenario: Scenario, strategy: str) -> Path:
+    span = f"{scenario.start:%Y%m%dT%H%M}-{scenario.end:%Y%m%dT%H%M}"
+    return STATES / f"{scenario.fingerprint[:16]}-{span}-{strategy}.state"
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[tuple[Callable[[str, float], None], Callable[[], bool]]]:
+    """A bar for each strategy with the time left, and Ctrl-C that ends the replay at its next step."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    interrupted = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+
+    bars: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with Progress(
+            *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
+        ) as shown:
+
+            def on_progress(strategy: str, share: float) -> None:
+                if strategy not in bars:
+                    bars[strategy] = shown.add_task(strategy.replace("_", " "), total=1.0)
+                shown.update(bars[strategy], completed=share)
+
+            yield on_progress, lambda: interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(console: Console, states: list[Path], *, is_complete: bool) -> None:
+    if not is_complete:
+        console.print("Interrupted: the figures are of what was replayed so far; --resume goes on.", highlight=False)
+        sys.exit(EXIT_INTERRUPTED)
+    for state in states:
+        state.unlink(missing_ok=True)

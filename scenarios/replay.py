@@ -1,0 +1,173 @@
+"""The way in: a scenario and a strategy in, a judged course out, with the two bounds that it is held against.
+
+scenario = load_scenario(Path("garage.yaml"))
+result = replay(scenario, "milp")
+print(result.figures.bill.total_cost, result.baselines.offline_optimum.bill.total_cost)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scenarios.metrics import Baselines, CourseFigures, as_json, figures_of
+from scenarios.offline_optimum import solve_offline
+from scenarios.outcomes import Course
+from scenarios.runner import Progress, never, not_told, run_course
+from scenarios.scenario import Scenario
+from scenarios.strategies import OFFLINE_OPTIMUM, UNCONTROLLED
+
+Runner = Callable[..., Course]
+"""Lives through a scenario; see `run_course` for its arguments."""
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """A replay with its figures."""
+
+    scenario: Scenario
+    """What was replayed."""
+    course: Course
+    """What happened."""
+    figures: CourseFigures
+    """What it came to."""
+    baselines: Baselines
+    """What it is held against."""
+    optimum: Course
+    """The course of the offline optimum."""
+    uncontrolled: Course
+    """The course without control."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by name, with what was replayed."""
+        return {
+            "scenario": self.scenario.name,
+            "start": self.scenario.start.isoformat(),
+            "end": self.scenario.end.isoformat(),
+            "replayed_until": self.course.until.isoformat(),
+            "seed": self.scenario.seed,
+            "set_aside": len(self.scenario.set_aside),
+            **as_json(self.figures, self.baselines),
+        }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The courses that every figure of a scenario is held against."""
+
+    optimum: Course
+    """With perfect foresight."""
+    uncontrolled: Course
+    """Without control."""
+    baselines: Baselines
+    """What they came to."""
+
+
+def bounds_of(scenario: Scenario) -> Bounds:
+    """Work out both bounds of a scenario."""
+    optimum = solve_offline(scenario)
+    uncontrolled = run_course(scenario, UNCONTROLLED)
+    return Bounds(optimum, uncontrolled, Baselines(figures_of(optimum, scenario), figures_of(uncontrolled, scenario)))
+
+
+def replay(
+    scenario: Scenario,
+    strategy: str | None = None,
+    *,
+    on_progress: Progress = not_told,
+    is_interrupted: Callable[[], bool] = never,
+    kept_in: Path | None = None,
+    resume: bool = False,
+    bounds: Bounds | None = None,
+    runner: Runner = run_course,
+) -> ReplayResult:
+    """Replay a scenario and judge what happened.
+
+    Args:
+        scenario: What happens.
+        strategy: What plans; ``None``: what the scenario names.
+        on_progress: Is told which share of the time is replayed.
+        is_interrupted: Asked at every instant; when true the replay ends with what it has.
+        kept_in: File in which the state is kept now and then, and when interrupted; ``None``: nowhere.
+        resume: Whether to go on from the state in that file, where there is one.
+        bounds: Both bounds, where they are known already.
+        runner: Lives through the scenario.
+
+    Raises:
+        InvalidInput: There is no such strategy, or the kept state is of something else.
+    """
+    course = runner(
+        scenario,
+        strategy or scenario.strategy,
+        on_progress=on_progress,
+        is_interrupted=is_interrupted,
+        kept_in=kept_in,
+        resume=resume,
+    )
+    if not course.is_complete:
+        scenario = scenario.between(scenario.start, _whole_step_before(scenario, course))
+        bounds = None
+    return judged(scenario, course, bounds or bounds_of(scenario))
+
+
+def judged(scenario: Scenario, course: Course, bounds: Bounds) -> ReplayResult:
+    """A course with its figures beside those of the bounds."""
+    figures = figures_of(course, scenario)
+    return ReplayResult(scenario, course, figures, bounds.baselines, bounds.optimum, bounds.uncontrolled)
+
+
+def _whole_step_before(scenario: Scenario, course: Course) -> datetime:
+    """Up to where an interrupted replay is comparable, one step at least."""
+    steps = max(1, (min(course.until, scenario.end) - scenario.start) // scenario.step)
+    return scenario.start + steps * scenario.step
+
+
+def compare(
+    scenario: Scenario,
+    strategies: Sequence[str],
+    *,
+    on_progress: Callable[[str, float], None] = lambda _, __: None,
+    is_interrupted: Callable[[], bool] = never,
+    kept_in: Callable[[str], Path | None] = lambda _: None,
+    resume: bool = False,
+) -> dict[str, ReplayResult]:
+    """Replay a scenario under several strategies, the bounds among them.
+
+    Args:
+        scenario: What happens.
+        strategies: What plans, one after the other.
+        on_progress: Is told which share of the time is replayed, by strategy.
+        is_interrupted: Asked at every instant; when true what is complete is returned.
+        kept_in: Where the state of each strategy's replay is kept.
+        resume: Whether to go on from kept states.
+
+    Returns:
+        Results by strategy, the offline optimum and uncontrolled first.
+    """
+    on_progress(OFFLINE_OPTIMUM, 0.0)
+    bounds = bounds_of(scenario)
+    results = {
+        OFFLINE_OPTIMUM: judged(scenario, bounds.optimum, bounds),
+        UNCONTROLLED: judged(scenario, bounds.uncontrolled, bounds),
+    }
+    on_progress(OFFLINE_OPTIMUM, 1.0)
+    for name in strategies:
+        if name in results:
+            continue
+        result = replay(
+            scenario,
+            name,
+            on_progress=partial(on_progress, name),
+            is_interrupted=is_interrupted,
+            kept_in=kept_in(name),
+            resume=resume,
+            bounds=bounds,
+        )
+        results[name] = result
+        if not result.course.is_complete:
+            break
+    return results
