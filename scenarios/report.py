@@ -123,7 +123,7 @@ class _Page:
             (f"{figures.bill.peak_kw:.1f} kW", f"billed peak; uncontrolled {bounds.uncontrolled.bill.peak_kw:.1f} kW"),
             (
                 f"{figures.delivered_share:.2%}",
-                f"of {figures.requested_kwh:,.0f} kWh delivered; possible: {bounds.offline_optimum.delivered_share:.2%}",
+                f"of {figures.requested_kwh:,.0f} kWh delivered; possible {bounds.offline_optimum.delivered_share:.2%}",
             ),
             (str(figures.limit_violations), "times a limit of fuse, contract or grid event was exceeded"),
         )
