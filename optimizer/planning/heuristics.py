@@ -158,6 +158,19 @@ class Handout:
         rows = taken > 0
         return max(0.0, float((self._left[rows] / taken[rows]).min(initial=np.inf)))
 
+    def mend(self, modes: list[int]) -> None:
+        """Take steps back until no wire is overdrawn: whole steps can unbalance phases that were within their limit."""
+        while len(self._left) and self._left.min() < -ENOUGH_KW:
+            row = int(self._left.argmin())
+            drawing = [mode for mode in modes if self._weight[row, mode] > 0 and self.power_kw[mode, self.slot] > 0]
+            if not drawing:
+                return
+            mode = max(drawing, key=lambda mode: float(self.power_kw[mode, self.slot]))
+            given_kw = float(self.power_kw[mode, self.slot])
+            lower_kw = given_kw - float(self.problem.modes.step_kw[mode])
+            least_kw = self.least_kw(int(self.problem.modes.session[mode]), mode)
+            self.give(mode, -given_kw if lower_kw >= given_kw or lower_kw < least_kw else lower_kw - given_kw)
+
     def give(self, mode: int, power_kw: float) -> None:
         """Hand out further power to a mode."""
         self.power_kw[mode, self.slot] += power_kw
@@ -300,6 +313,7 @@ def _raise_evenly(handout: Handout, modes: list[int]) -> None:
         if step_kw > 0:
             given_kw = float(handout.power_kw[mode, slot])
             handout.give(mode, np.floor(given_kw / step_kw + 1e-6) * step_kw - given_kw)
+    handout.mend(modes)
 
 
 def _able_to_rise(handout: Handout, modes: list[int]) -> list[int]:

@@ -40,10 +40,28 @@ def settled(
     spare_kwh = np.zeros(problem.sessions.count)
     np.add.at(spare_kwh, problem.modes.session, room_kwh[:, near_slots:].sum(axis=1))
     before = problem.sessions.previous_kw[problem.modes.session, 0]
+    content_kwh = np.array(problem.sessions.stored_kwh)
     for slot in range(min(near_slots, problem.slot_count)):
-        before = _Settling(problem, wires, spare_kwh, slot, before).of(power_kw[:, slot], support[:, slot])
+        settling = _Settling(problem, wires, spare_kwh, slot, before)
+        settling.accepted_kw = accepted_kw(problem, content_kwh, slot)[problem.modes.session]
+        before = settling.of(power_kw[:, slot], support[:, slot])
+        gained = np.zeros(problem.sessions.count)
+        np.add.at(gained, problem.modes.session, before * problem.energy_h[:, slot])
+        content_kwh += gained * problem.sessions.charge_efficiency
         result[:, slot] = before
     return result
+
+
+def accepted_kw(problem: ChargingProblem, content_kwh: FloatArray, slot: int) -> FloatArray:
+    """Mean power that each vehicle takes in a slot that it begins with a content [kW], shape (sessions,)."""
+    sessions = problem.sessions
+    knees = sessions.has_state & np.isfinite(sessions.knee_kwh) & (sessions.knee_kwh < sessions.capacity_kwh)
+    capacity = np.maximum(sessions.capacity_kwh, sessions.stored_kwh)
+    band = np.where(knees, sessions.capacity_kwh - np.where(knees, sessions.knee_kwh, 0.0), 1.0)
+    slope = sessions.knee_kw / band
+    reach = np.maximum(slope * sessions.charge_efficiency * sessions.plugged_h[:, slot], 1e-12)
+    mean = slope * -np.expm1(-reach) / reach * (capacity - content_kwh)
+    return np.where(knees, np.maximum(mean, 0.0), np.inf)
 
 
 class _Settling:
@@ -58,13 +76,14 @@ class _Settling:
         self.weight, self.room = wires.weight, wires.room[:, slot]
         self.step_kw = problem.modes.step_kw
         self.before = before
+        self.accepted_kw = np.full(problem.modes.count, np.inf)
         self.given = np.zeros(problem.modes.count)
 
     def of(self, power_kw: FloatArray, on: BoolArray) -> FloatArray:
         """The settled powers of all modes [kW]."""
         modes = np.flatnonzero(on & (power_kw > ZERO_KW))
         wanted = power_kw[modes]
-        least, most = _step_bounds(self.problem, modes, self.slot, self.step_kw[modes])
+        least, most = self._bounds(modes)
         self.given[modes] = np.clip(_whole(wanted, self.step_kw[modes], np.floor), least, most)
         _fit_minimums(self.given, modes, wanted, (self.weight, self.room))
         total = float(power_kw.sum())
@@ -72,6 +91,13 @@ class _Settling:
             self._take_back(modes, least, float(self.given.sum()) - total)
         self._give_more(modes, wanted, most, total - float(self.given.sum()))
         return self.given
+
+    def _bounds(self, modes: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Least and greatest power in whole steps [kW], shapes (modes,)."""
+        step = self.step_kw[modes]
+        most = np.minimum(self.problem.modes.max_kw[modes, self.slot], self.accepted_kw[modes])
+        least = _whole(self.problem.modes.min_kw[modes, self.slot], step, np.ceil)
+        return least, np.maximum(least, _whole(most, step, np.floor))
 
     def _take_back(self, modes: IntArray, least: FloatArray, over_kw: float) -> None:
         """Lower vehicles that can make up for it later, the one with most to spare first, by ``over_kw`` in total."""
@@ -120,14 +146,6 @@ def _whole(power_kw: FloatArray, step_kw: FloatArray, toward: Callable[[FloatArr
     width = np.where(step_kw > 0, step_kw, 1.0)
     nudge = WHOLE if toward is np.floor else -WHOLE
     return np.where(step_kw > 0, toward(power_kw / width + nudge) * width, power_kw)
-
-
-def _step_bounds(
-    problem: ChargingProblem, modes: IntArray, slot: int, step_kw: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Least and greatest power in whole steps [kW], shapes (modes,)."""
-    least = _whole(problem.modes.min_kw[modes, slot], step_kw, np.ceil)
-    return least, np.maximum(least, _whole(problem.modes.max_kw[modes, slot], step_kw, np.floor))
 
 
 def _fit_minimums(

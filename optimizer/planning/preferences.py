@@ -24,6 +24,9 @@ SLOT_WEIGHT_H = 0.25
 FIRST_SLOT_WEIGHT = 4.0
 """How much more the first slot counts: it is the one that is sent."""
 
+DISCHARGE_POINTS_PER_KWH = 0.1
+"""Points of a kWh discharged: money is only a row here, and must not be burnt by charging and discharging at once."""
+
 START_POINTS = 2.0
 """Points of one start, in parts of ``prefer_steady``."""
 
@@ -100,6 +103,10 @@ def _plain_points(
     session = problem.modes.session[mode]
     direction = plain_zero[session, slot].astype(float) - plain_full[session, slot].astype(float)
     points[block.span] += settings.prefer_previous * _slot_weights(problem)[slot] * direction
+    for name in ("battery_discharge_kw", "discharge_kw"):
+        if name in model.columns:
+            block = model.columns[name]
+            points[block.span] = DISCHARGE_POINTS_PER_KWH * problem.slot_h[block.keys[-1]]
     if "start" in model.columns:
         points[model.columns["start"].span] = settings.prefer_steady * START_POINTS
     return points

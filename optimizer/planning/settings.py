@@ -84,11 +84,11 @@ class PlanningSettings:
     """Parts of the building load on L1, L2 and L3."""
     blind_stay_h: float = 4.0
     """Time for which a connector without contact is counted when it holds no session with a departure [h]."""
-    prefer_previous: float = 1.0
+    prefer_previous: float = 2.0
     """Weight of staying near the previous plan in the preference stage."""
-    prefer_steady: float = 0.5
+    prefer_steady: float = 2.0
     """Weight of few changes of power in the preference stage."""
-    preference_hours: float = 1.0
+    preference_hours: float = 2.0
     """How far ahead the preference stage looks; beyond it, only what an hour's delay costs orders equal plans [h]."""
     preference_cost_share: float = 5e-4
     """Extra cost that preferences may cause, as a share of the plan's cost."""

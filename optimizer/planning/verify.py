@@ -215,16 +215,26 @@ def _power_limits(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
     firm = np.zeros_like(vehicles)
     firm[0] = problem.supply.pv_firm_share * np.array(plan.pv_kw)
     for node, slot in np.argwhere(np.isfinite(circuits.limit_kw)).tolist():
-        base = float(circuits.uncontrolled_kw[node, slot] - firm[node, slot])
-        permitted = max(float(circuits.limit_kw[node, slot]), base)
-        if base + vehicles[node, slot] > permitted + TOLERANCE_KW:
-            law = "grid_limit" if node == 0 else "circuit_limit"
-            yield Violation(law, circuits.ids[node], slot, base + float(vehicles[node, slot]), permitted)
+        relief = _unplanned_pv_kw(problem, slot) if node == 0 else 0.0
+        unplanned = float(circuits.uncontrolled_kw[node, slot]) - relief
+        permitted = max(float(circuits.limit_kw[node, slot]), unplanned)
+        load = float(circuits.uncontrolled_kw[node, slot] - firm[node, slot] + vehicles[node, slot])
+        if load > permitted + TOLERANCE_KW:
+            yield Violation("grid_limit" if node == 0 else "circuit_limit", circuits.ids[node], slot, load, permitted)
     for node, slot in np.argwhere(np.isfinite(circuits.controllable_limit_kw)).tolist():
         permitted = float(circuits.controllable_limit_kw[node, slot])
         if vehicles[node, slot] > permitted + TOLERANCE_KW:
             yield Violation("grid_limit", f"{circuits.ids[node]} controllable", slot, vehicles[node, slot], permitted)
     yield from _feed_limits(problem, plan, vehicles)
+
+
+def _unplanned_pv_kw(problem: ChargingProblem, slot: int) -> float:
+    """Firm PV that would flow without any plan: all, or what load and export limit leave of it [kW]."""
+    supply, circuits = problem.supply, problem.circuits
+    flows = float(supply.pv_kw[slot])
+    if supply.pv_curtailable:
+        flows = min(flows, max(0.0, float(circuits.uncontrolled_kw[0, slot] + circuits.feed_limit_kw[0, slot])))
+    return supply.pv_firm_share * flows
 
 
 def _feed_limits(problem: ChargingProblem, plan: Plan, vehicles: FloatArray) -> Iterator[Violation]:
@@ -258,11 +268,11 @@ def _node_currents(
 ) -> list[tuple[float, float, float]]:
     """Of each phase: magnitude of the current, sum of magnitudes with signs, and that without any plan [A]."""
     node, slot = place
-    site_a = 0.0
-    relief_a = 0.0
-    if node == 0:
-        site_a = plan.battery_kw[slot] * 1000.0 / (3.0 * problem.supply.phase_voltage_v)
-        relief_a = problem.supply.pv_firm_share * plan.pv_kw[slot] * 1000.0 / (3.0 * problem.supply.phase_voltage_v)
+    amps_per_kw = 1000.0 / (3.0 * problem.supply.phase_voltage_v) if node == 0 else 0.0
+    site_a = plan.battery_kw[slot] * amps_per_kw
+    relief_a = problem.supply.pv_firm_share * plan.pv_kw[slot] * amps_per_kw
+    unplanned_a = _unplanned_pv_kw(problem, slot) * amps_per_kw
+    between = any(problem.modes.line_to_line[mode] for mode in _modes_of(problem, members))
     currents = []
     for phase in range(3):
         base = float(problem.circuits.uncontrolled_a[node, phase, slot])
@@ -280,8 +290,15 @@ def _node_currents(
                 across += amps * (0.5 if leads else -0.5)
             else:
                 along += amps
-        currents.append((sqrt(along**2 + across**2), plain, base - relief_a))
+        uncontrolled = abs(base - unplanned_a)
+        if between and problem.supply.pv_curtailable:
+            uncontrolled = max(uncontrolled, base)  # Between lines, PV that may be curtailed is not counted upon.
+        currents.append((sqrt(along**2 + across**2), plain, uncontrolled))
     return currents
+
+
+def _modes_of(problem: ChargingProblem, members: list[int]) -> list[int]:
+    return [mode for mode, owner in enumerate(problem.modes.session.tolist()) if owner in members]
 
 
 def _check_currents(

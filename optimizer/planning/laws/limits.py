@@ -262,7 +262,7 @@ def _phase_room(
     """Current left to what is controllable, one a slot [A], and what is beyond the limit without any plan.
 
     PV that may be curtailed stands in the row as a variable. Between lines it is not opposite to the vehicles'
-    currents, so there it relieves the uncontrolled load only.
+    currents, so there it relieves the uncontrolled load only, and not at all where it may be curtailed.
     """
     circuits, supply = problem.circuits, problem.supply
     base_a = circuits.uncontrolled_a[circuit, phase]
@@ -342,7 +342,10 @@ def _current_rows(build: ModelBuilder, problem: ChargingProblem) -> None:
 
 
 def _outward_rows(build: ModelBuilder, problem: ChargingProblem, facets: list[Facet]) -> None:
-    """Bound discharging by itself where loads lie between two lines: currents both ways do not cancel there."""
+    """Bound what flows out by itself where loads lie between two lines: currents both ways do not cancel there.
+
+    Firm PV that flows out without any plan takes its part of the limit, and is not the plan's to mend.
+    """
     discharge = build.columns["discharge_kw"]
     facets = [facet for facet in facets if _feeds_out(problem, facet.circuit)]
     if not facets:
@@ -351,7 +354,8 @@ def _outward_rows(build: ModelBuilder, problem: ChargingProblem, facets: list[Fa
         np.concatenate([np.broadcast_to(getattr(facet, name), facet.slots.shape) for facet in facets])
         for name in ("circuit", "phase", "slots", "number")
     )
-    rows = build.add_rows("circuit_outward", "cptf", keys, -np.inf, problem.circuits.limit_a[keys[0]])
+    room_a = np.concatenate([_outward_room_a(problem, facet) for facet in facets])
+    rows = build.add_rows("circuit_outward", "cptf", keys, -np.inf, room_a)
     first = rows.first
     vehicle, slot = discharge.keys
     for facet in facets:
@@ -361,6 +365,15 @@ def _outward_rows(build: ModelBuilder, problem: ChargingProblem, facets: list[Fa
         weight = facet.weight[problem.first_mode][vehicle]
         held = (row_of[slot] >= 0) & (weight != 0)
         build.add_entries(row_of[slot[held]], discharge.indices[held], weight[held])
+        if facet.circuit == 0:
+            _slot_entries(build, "battery_discharge_kw", row_of, amps_per_site_kw(problem, 0))
+
+
+def _outward_room_a(problem: ChargingProblem, facet: Facet) -> FloatArray:
+    base_a = problem.circuits.uncontrolled_a[facet.circuit, facet.phase]
+    flows_out_a = np.maximum(0.0, firm_pv_kw(problem) * amps_per_site_kw(problem, facet.circuit) - base_a)
+    room_a = np.maximum(0.0, problem.circuits.limit_a[facet.circuit] - flows_out_a)
+    return np.asarray(room_a[facet.slots])
 
 
 def phase_imbalance(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pyomo.environ import Constraint, NonNegativeReals, Objective, Var, minimize
 
 from optimizer.planning.preferences import (
+    DISCHARGE_POINTS_PER_KWH,
     FIRST_SLOT_WEIGHT,
     SLOT_WEIGHT_H,
     START_POINTS,
@@ -32,6 +33,10 @@ def state_preferences(model: Any, cost_bound: float) -> None:
     near = [t for t in given.slots if given.slot_start_h[t] < settings.preference_hours]
     points = _moved(model, given, near) + _raised(model, given, near)
     points += [settings.prefer_steady * START_POINTS * column for column in model.start.values()]
+    points += [DISCHARGE_POINTS_PER_KWH * given.slot_h[t] * column for (_, t), column in model.discharge_kw.items()]
+    if given.battery is not None:
+        discharge = model.battery_discharge_kw
+        points += [DISCHARGE_POINTS_PER_KWH * given.slot_h[t] * discharge[t] for t in given.slots]
     model.cost_excess = Var(["money"], domain=NonNegativeReals)
     paid = model.objective.expr.args
     model.cost_bound = Constraint(

@@ -234,9 +234,13 @@ def _phase_currents(model: Any, given: Given) -> None:
     model.circuit_limit = Constraint(list(loads), rule=circuit_limit)
 
     def circuit_outward(model: Any, c: str, p: str, t: int, f: str) -> Any:
-        _, weight = loads[c, p, t, f]
+        load, weight = loads[c, p, t, f]
+        site_a = load.site_a_per_kw
         out = [discharging(model, s, {t: weight[given.modes_of[s][0]]}) for s in given.sessions_below[c]]
-        return total(*out) <= given.circuits.limit_a[c]
+        if c == given.root and given.battery is not None:
+            out.append([site_a * model.battery_discharge_kw[t]])
+        flows_out_a = max(0.0, firm_pv_kw(given, t) * site_a - given.circuits.uncontrolled_a[c, p, t])
+        return total(*out) <= max(0.0, given.circuits.limit_a[c] - flows_out_a)
 
     apart = [key for key, (load, _) in loads.items() if load.between_lines and feeds_out(given, load.circuit)]
     model.circuit_outward = Constraint(apart, rule=circuit_outward)
