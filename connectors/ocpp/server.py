@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,7 +29,7 @@ from connectors.ocpp.security import StationGate
 from connectors.ocpp.settings import OcppSettings, Version
 from connectors.ocpp.skew import SkewMeter
 from connectors.ocpp.station import StationRecord
-from connectors.ocpp.transport import StationConnection
+from connectors.ocpp.transport import StationConnection, StationSocket
 from connectors.ocpp.v16 import Answers16
 from connectors.ocpp.v16_calls import Calls16
 from connectors.ocpp.v201 import Answers201
@@ -156,9 +156,13 @@ class OcppCentralSystem:
             record.health.violation("no common sub-protocol")
             await socket.close(code=WSCloseCode.PROTOCOL_ERROR, message=b"no common sub-protocol")
             return socket
-        await self._converse(
-            socket, request, version, record, self._settings.silence_limit_s if pings is None else None
-        )
+
+        def abort() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
+        silence_limit_s = self._settings.silence_limit_s if pings is None else None
+        await self.converse(station_id, version, socket, abort, silence_limit_s)
         return socket
 
     def _version_for(self, request: web.Request, station_id: StationId) -> Version | None:
@@ -181,19 +185,31 @@ class OcppCentralSystem:
             raise web.HTTPTooManyRequests(headers={"Retry-After": "60"})
         connects.append(now_s)
 
-    async def _converse(
+    async def converse(
         self,
-        socket: web.WebSocketResponse,
-        request: web.Request,
+        station_id: StationId,
         version: Version,
-        record: StationRecord,
+        socket: StationSocket,
+        abort: Callable[[], None],
         silence_limit_s: float | None,
     ) -> None:
-        station_id, settings = record.station.id, self._settings
+        """Talk with a station that was admitted, over any socket that carries whole texts, until the connection ends.
+
+        Args:
+            station_id: Which station.
+            version: Version that was agreed.
+            socket: The connection.
+            abort: Cuts it where the station does not agree to its end.
+            silence_limit_s: Time without a frame that ends it; ``None`` where the socket itself watches over that [s].
+
+        Raises:
+            NotFound: There is no such station.
+        """
+        record, settings = self._record(station_id), self._settings
         intake = self._intakes[station_id]
         answers, calls = self._dialect(version, intake)
         conversation = Conversation(answers, version, intake, settings, self._contacts)
-        connection = StationConnection(socket, request, version, conversation, record.health, settings, station_id)
+        connection = StationConnection(socket, abort, version, conversation, record.health, settings, station_id)
         link, older = StationLink(connection, calls), self._links.get(station_id)
         contact = StationContact(record, link, self._layers, self._capabilities, settings)
         self._links[station_id] = link

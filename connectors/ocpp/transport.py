@@ -11,12 +11,12 @@ import asyncio
 import secrets
 from asyncio import Future, Task
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
 from typing import Any, Final, Protocol
 
 import structlog
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSMessage, WSMsgType
 
 from connectors.ocpp.call_queue import Answered, CallKey, CallOutcome, CallQueue, PendingCall, Refused, Unanswered
 from connectors.ocpp.frames import (
@@ -60,12 +60,28 @@ class CallServer(Protocol):
         ...
 
 
+class StationSocket(Protocol):
+    """What a conversation needs of a websocket; aiohttp's has it."""
+
+    async def receive(self, within_s: float | None, /) -> WSMessage:
+        """The next message; raises TimeoutError where none comes within that time [s]."""
+        ...
+
+    async def send_str(self, text: str, /) -> None:
+        """Hand one text frame to the network; raises ConnectionError where there is none any more."""
+        ...
+
+    async def close(self, *, code: int, message: bytes) -> object:
+        """End the connection in agreement with the other side."""
+        ...
+
+
 class StationConnection:
     """One websocket of one station.
 
     Args:
         socket: The prepared websocket.
-        request: The request it grew from.
+        abort: Cuts the connection under it, where the other side does not agree to its end.
         version: Version that was agreed.
         server: Serves the station's calls.
         health: Counters of the station.
@@ -75,8 +91,8 @@ class StationConnection:
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
-        request: web.BaseRequest,
+        socket: StationSocket,
+        abort: Callable[[], None],
         version: Version,
         server: CallServer,
         health: StationHealth,
@@ -87,7 +103,7 @@ class StationConnection:
         self.ready: Final = asyncio.Event()
         """Set when the station may be spoken to."""
         self._socket = socket
-        self._request = request
+        self._abort = abort
         self._server = server
         self._health = health
         self._settings = settings
@@ -156,10 +172,6 @@ class StationConnection:
                 await self._finished.wait()
         except TimeoutError:
             self._abort()
-
-    def _abort(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.abort()
 
     async def _receive(self, silence_limit_s: float | None) -> str | bytes | None:
         """The next text; ``None`` at the connection's end."""

@@ -62,6 +62,10 @@ class LimitCommand:
     """At least one; the last is the safe value that holds when nothing newer comes."""
     reason: str = ""
     """Which limit, price or target binds, for people."""
+    phases: int | None = None
+    """Phases that the station is to charge on from now, 1 or 3, where it can switch them; ``None``: as it does now.
+
+    Limits stay stated on all of the EVSE's current paths, whichever of them are used."""
 
     @property
     def first_kw(self) -> float:
