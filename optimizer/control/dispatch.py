@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from optimizer.control.bounds import effective_state, is_for, may_be_sent_again
 from optimizer.control.ceilings import Feeder
-from optimizer.control.profile import SAME_KW, falling, says_the_same, shortened
+from optimizer.control.profile import SAME_KW, falling, period_at, says_the_same, shortened
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState
@@ -101,7 +102,7 @@ def _told_again(
     if effective_state(setpoint, view.at, settings) not in (LimitState.REJECTED, LimitState.UNANSWERED):
         return ()
     span_end = view.at + timedelta(seconds=settings.profile_span_s)
-    in_force = LimitPeriod(view.at, setpoint.limit_at_kw(view.at))
+    in_force = replace(period_at(setpoint.periods, view.at), start=view.at)
     return (in_force, LimitPeriod(span_end, view.safe_kw[connector.evse_id]))
 
 
@@ -118,7 +119,8 @@ def profile_of(
 
     Limits are the power that the permitted current would give on all of the EVSE's current paths: a vehicle that uses
     one of three phases and is planned at 3.7 kW gets 16 A, which is a limit of 11 kW. A vehicle that takes less than it
-    may, and is to get all that it takes, gets a margin on top: it shows when it takes more again.
+    may, and is to get all that it takes, gets a margin on top: it shows when it takes more again. Power that the
+    vehicle gives back is told as it is planned.
     """
     span_end = min(at + timedelta(seconds=settings.profile_span_s), plan.boundaries[-1])
     periods = []
@@ -128,6 +130,9 @@ def profile_of(
             continue
         if start >= span_end:
             break
+        if power_kw < -SAME_KW:
+            periods.append(LimitPeriod(max(start, at), 0.0, -power_kw))
+            continue
         wanted_a = max(0.0, power_kw) / feeder.kw_per_a
         if accepted_kw and wanted_a > 0.0:
             own_a, step_a = accepted_kw / feeder.kw_per_a, feeder.evse.current_step_a

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from optimizer.control.bounds import Bound, BoundKind, bound_of, effective_state, fallback_limit_kw, is_for
 from optimizer.control.ceilings import Ceiling, LoadPaths, LoadTally
-from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, says_the_same
+from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, base_load, ceilings_in_force, metered_import_exceeds
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
@@ -245,7 +245,7 @@ def _as_in_force(view: GuardView, evse_id: EvseId) -> LimitCommand:
         periods: tuple[LimitPeriod, ...] = (LimitPeriod(view.at, now_kw),)
     else:
         ahead = tuple(period for period in setpoint.periods if period.start > view.at)
-        periods = (LimitPeriod(view.at, setpoint.limit_at_kw(view.at)), *ahead)
+        periods = (replace(period_at(setpoint.periods, view.at), start=view.at), *ahead)
     return LimitCommand(connector.station_id, evse_id, session.transaction_id, periods)
 
 

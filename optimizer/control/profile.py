@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from optimizer.control.settings import ControlSettings
@@ -12,14 +13,19 @@ SAME_KW = 1e-6
 """Limits closer than this are the same number after rounding to ampere and back [kW]."""
 
 
-def limit_at_kw(periods: Sequence[LimitPeriod], instant: datetime) -> float:
-    """Limit in force at ``instant`` [kW]; before the first period its limit holds already."""
-    current_kw = periods[0].limit_kw
+def period_at(periods: Sequence[LimitPeriod], instant: datetime) -> LimitPeriod:
+    """The piece in force at ``instant``; before the first one that one holds already."""
+    current = periods[0]
     for period in periods:
         if period.start > instant:
             break
-        current_kw = period.limit_kw
-    return current_kw
+        current = period
+    return current
+
+
+def limit_at_kw(periods: Sequence[LimitPeriod], instant: datetime) -> float:
+    """Limit in force at ``instant`` [kW]."""
+    return period_at(periods, instant).limit_kw
 
 
 def greatest_between_kw(periods: Sequence[LimitPeriod], start: datetime, end: datetime) -> float:
@@ -32,7 +38,7 @@ def merged(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:
     """The same limits with equal neighbours joined."""
     joined: list[LimitPeriod] = []
     for period in periods:
-        if not joined or abs(joined[-1].limit_kw - period.limit_kw) > SAME_KW:
+        if not joined or abs(joined[-1].net_kw - period.net_kw) > SAME_KW:
             joined.append(period)
     return tuple(joined)
 
@@ -45,14 +51,19 @@ def falling(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:
         2 kW             ====              2 kW             ====
 
     A rise that is already in a station cannot be taken back from one that has stopped listening, and what it would
-    need may have gone to others. So an increase is sent when its time has come and there is room for it.
+    need may have gone to others. So an increase is sent when its time has come and there is room for it. The same holds
+    for power that is given back.
     """
-    lowest_kw = float("inf")
-    pieces = []
+    pieces: list[LimitPeriod] = []
     for period in periods:
-        lowest_kw = min(lowest_kw, period.limit_kw)
-        pieces.append(LimitPeriod(period.start, lowest_kw))
+        pieces.append(lesser(pieces[-1], period, period.start) if pieces else period)
     return merged(pieces)
+
+
+def lesser(one: LimitPeriod, other: LimitPeriod, start: datetime) -> LimitPeriod:
+    """A piece that permits no more than either of two, in both directions."""
+    limit_kw, discharge_kw = min(one.limit_kw, other.limit_kw), min(one.discharge_kw, other.discharge_kw)
+    return LimitPeriod(start, limit_kw, discharge_kw)
 
 
 def clipped(periods: Sequence[LimitPeriod], limit_kw: float) -> tuple[LimitPeriod, ...]:
@@ -66,7 +77,7 @@ def clipped(periods: Sequence[LimitPeriod], limit_kw: float) -> tuple[LimitPerio
     if not body:
         body, tail = [tail], LimitPeriod(tail.start, min(tail.limit_kw, limit_kw))
         return (tail,)
-    return merged([*(LimitPeriod(period.start, min(period.limit_kw, limit_kw)) for period in body), tail])
+    return merged([*(replace(period, limit_kw=min(period.limit_kw, limit_kw)) for period in body), tail])
 
 
 def shortened(periods: Sequence[LimitPeriod], greatest_count: int) -> tuple[LimitPeriod, ...]:
@@ -80,20 +91,19 @@ def shortened(periods: Sequence[LimitPeriod], greatest_count: int) -> tuple[Limi
         if not losses:
             # Only the first, one inner and the safe piece are left: the first takes in the inner one.
             first, inner, *rest = pieces
-            pieces = [LimitPeriod(first.start, min(first.limit_kw, inner.limit_kw)), *rest]
+            pieces = [lesser(first, inner, first.start), *rest]
             continue
         _, index = min(losses)
-        lower_kw = min(pieces[index].limit_kw, pieces[index + 1].limit_kw)
-        pieces[index : index + 2] = [LimitPeriod(pieces[index].start, lower_kw)]
+        pieces[index : index + 2] = [lesser(pieces[index], pieces[index + 1], pieces[index].start)]
     return merged(pieces)
 
 
 def _joining_loss_kwh(pieces: Sequence[LimitPeriod], index: int) -> float:
     first, second, third = pieces[index], pieces[index + 1], pieces[index + 2]
-    lower_kw = min(first.limit_kw, second.limit_kw)
+    joined_kw = lesser(first, second, first.start).net_kw
     first_h = (second.start - first.start) / timedelta(hours=1)
     second_h = (third.start - second.start) / timedelta(hours=1)
-    return (first.limit_kw - lower_kw) * first_h + (second.limit_kw - lower_kw) * second_h
+    return abs(first.net_kw - joined_kw) * first_h + abs(second.net_kw - joined_kw) * second_h
 
 
 def says_the_same(
@@ -101,12 +111,16 @@ def says_the_same(
 ) -> bool:
     """Whether two profiles stay within the dead-band of each other until the next one would be due anyway.
 
-    Zero and not zero are never the same, however small the difference.
+    Zero and not zero are never the same, however small the difference; charging and giving back even less so.
     """
     end = at + timedelta(seconds=settings.refresh_margin_s)
     instants = {at} | {period.start for period in (*held, *wanted) if at < period.start <= end}
     for instant in instants:
-        held_kw, wanted_kw = limit_at_kw(held, instant), limit_at_kw(wanted, instant)
-        if abs(held_kw - wanted_kw) > settings.dead_band_kw or (held_kw > SAME_KW) != (wanted_kw > SAME_KW):
+        held_kw, wanted_kw = period_at(held, instant).net_kw, period_at(wanted, instant).net_kw
+        if abs(held_kw - wanted_kw) > settings.dead_band_kw or _direction(held_kw) != _direction(wanted_kw):
             return False
     return True
+
+
+def _direction(net_kw: float) -> int:
+    return (net_kw > SAME_KW) - (net_kw < -SAME_KW)

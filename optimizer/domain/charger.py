@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
 from optimizer.domain.metering import MeterSample
+from optimizer.errors import InvalidInput
 
 
 class ConnectorStatus(StrEnum):
@@ -46,6 +47,18 @@ class LimitPeriod:
     """From when it holds, until the next period's start [UTC]."""
     limit_kw: float
     """Greatest power [kW]; 0 pauses."""
+    discharge_kw: float = 0.0
+    """Power that the vehicle is to give back, beside a limit of 0 [kW]; a station that cannot do it pauses."""
+
+    def __post_init__(self) -> None:
+        if self.discharge_kw and not (self.discharge_kw > 0.0 and self.limit_kw == 0.0):
+            fix = f"give a number from 0 up, and above 0 only with a limit of 0, not of {self.limit_kw} kW"
+            raise InvalidInput("discharge_kw", self.discharge_kw, fix)
+
+    @property
+    def net_kw(self) -> float:
+        """The limit, or where the vehicle gives back that power, negative [kW]."""
+        return self.limit_kw - self.discharge_kw
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ PROFILES = [
     ("below the least current is a pause", plan(3.0, 3.0, 3.0, 3.0), [(0, 0.0), (60, 6.0)]),
     ("a hair below it is rounding", plan(4.1399999999, 0.0, 0.0, 0.0), [(0, 6.0), (15, 0.0), (60, 6.0)]),
     ("never above the EVSE's greatest", plan(50.0, 50.0, 50.0, 50.0), [(0, 32.0), (60, 6.0)]),
-    ("discharging is a pause", plan(-5.0, -5.0, -5.0, -5.0), [(0, 0.0), (60, 6.0)]),
+    ("no charging while it gives back", plan(-5.0, -5.0, 11.04, 11.04), [(0, 0.0), (30, 0.0), (60, 6.0)]),
     ("a short plan ends early in the safe value", plan(7.0), [(0, 10.0), (15, 6.0)]),
     ("a long plan is followed for an hour", plan(*[7.0] * 40), [(0, 10.0), (60, 6.0)]),
     ("a plan of some minutes ago", plan(11.04, 7.0, 7.0, 7.0, 7.0, start_s=-600), [(0, 16.0), (5, 10.0), (60, 6.0)]),
@@ -65,6 +65,24 @@ def test_profile(case: str, plan_made: Plan, expected: list[tuple[int, float]]) 
     assert session_plan is not None
     periods = profile_of(plan_made, session_plan, Feeder(evse_at("a")), NOW, 4.14, SETTINGS)
     assert amperes(periods) == expected
+
+
+@pytest.mark.parametrize(
+    ("case", "plan_made", "expected"),
+    [
+        ("as planned", plan(-5.0, -5.0, -3.0, 0.0), [(0, 5.0), (30, 3.0), (45, 0.0), (60, 0.0)]),
+        ("no rise ahead of its time", plan(-3.0, -5.0, -5.0, -5.0), [(0, 3.0), (60, 0.0)]),
+        ("none behind a charging slot", plan(7.0, -5.0, -5.0, -5.0), [(0, 0.0), (15, 0.0), (60, 0.0)]),
+        ("none behind a pause", plan(0.0, -5.0, -5.0, -5.0), [(0, 0.0), (60, 0.0)]),
+    ],
+)
+def test_power_given_back(case: str, plan_made: Plan, expected: list[tuple[int, float]]) -> None:
+    session_plan = plan_made.session_plan(SESSION)
+    assert session_plan is not None
+    told = profile_of(plan_made, session_plan, Feeder(evse_at("a")), NOW, 4.14, SETTINGS)
+    minutes = [(int((period.start - NOW) / timedelta(minutes=1)), period.discharge_kw) for period in told]
+    assert minutes == expected, case
+    assert all(period.limit_kw == 0.0 for period in told if period.discharge_kw)
 
 
 def test_a_one_phase_vehicle_gets_the_current_that_its_power_needs_on_one_phase() -> None:

@@ -20,6 +20,7 @@ from optimizer.control.profile import (
 )
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import LimitPeriod
+from optimizer.errors import InvalidInput
 
 MINUTE = timedelta(minutes=1)
 
@@ -118,3 +119,25 @@ SETTINGS = ControlSettings(dead_band_kw=1.0, refresh_margin_s=180.0, profile_spa
 )
 def test_what_is_worth_a_write(case: str, held: str, wanted: str, same: bool) -> None:
     assert says_the_same(drawn(held), drawn(wanted), START, SETTINGS) is same, case
+
+
+@pytest.mark.parametrize(
+    ("case", "held_kw", "wanted_kw", "same"),
+    [
+        ("within the dead-band", -5.0, -5.2, True),
+        ("beyond it", -5.0, -5.5, False),
+        ("a pause is no giving back, however little", 0.0, -0.1, False),
+        ("charging is none either", 0.1, -0.1, False),
+    ],
+)
+def test_what_is_worth_a_write_of_power_given_back(case: str, held_kw: float, wanted_kw: float, same: bool) -> None:
+    held, wanted = ((LimitPeriod(START, max(net_kw, 0.0), max(-net_kw, 0.0)),) for net_kw in (held_kw, wanted_kw))
+    assert says_the_same(held, wanted, START, ControlSettings(dead_band_kw=0.3)) is same, case
+
+
+@pytest.mark.parametrize(
+    "impossible", [{"limit_kw": 3.0, "discharge_kw": 1.0}, {"limit_kw": 0.0, "discharge_kw": -1.0}]
+)
+def test_a_piece_charges_or_gives_back(impossible: dict[str, float]) -> None:
+    with pytest.raises(InvalidInput, match="discharge_kw"):
+        LimitPeriod(START, **impossible)
