@@ -63,7 +63,7 @@ from optimizer.errors import InvalidConfiguration
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
-from optimizer.planning.solve import plan_charging
+from optimizer.planning.solve import checked_plan
 from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
 
 STOP_PATIENCE_WALL_S = 1.0
@@ -370,7 +370,7 @@ def _planning(settings: PlanningSettings) -> tuple[Assembler, Planner]:
         return problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
 
     async def plan(problem: ChargingProblem) -> PlanOutcome:
-        return await asyncio.to_thread(plan_charging, problem, settings)
+        return await asyncio.to_thread(checked_plan, problem, settings)
 
     return assemble, plan
 

@@ -11,7 +11,7 @@ from optimizer.errors import InvalidInput
 from optimizer.planning.heuristics import HEURISTICS
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings, SlotRule
-from optimizer.planning.solve import plan_charging
+from optimizer.planning.solve import checked_plan
 
 MILP = "milp"
 """The rolling-horizon MILP."""
@@ -63,7 +63,7 @@ def strategy_of(name: str, settings: PlanningSettings, step_minutes: int) -> Str
         InvalidInput: There is no such strategy.
     """
     if name == MILP:
-        return Strategy(name, settings, lambda problem: plan_charging(problem, settings))
+        return Strategy(name, settings, lambda problem: checked_plan(problem, settings))
     if name == UNCONTROLLED or name not in HEURISTICS:
         raise InvalidInput("strategy", name, f"name one of {', '.join(strategy_names())}")
     near = replace(settings, slot_rules=(SlotRule(step_minutes, 3 * step_minutes), SlotRule(60, 180)))

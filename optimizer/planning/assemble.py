@@ -53,8 +53,9 @@ def problem_from_snapshot(
         settings: The operator's choices.
         fixed_kw: Connectors whose draw the plan may not change, with what they may draw [kW].
 
-    A connector that is offline, out of order or refused its limit counts as an uncontrolled load at the most it may
-    draw; its session is not planned.
+    What `fixed_kw` names, and a connector that is offline or out of order, counts as an uncontrolled load at the most
+    it may draw; its session is not planned. Whether a station that did not take a limit may be told again is said by
+    control, in `fixed_kw`.
     """
     events = [event for event in snapshot.grid_events if event.status is not GridEventStatus.CANCELLED]
     edges = [edge for event in events for part in event.intervals for edge in (part.interval.start, part.interval.end)]
@@ -98,11 +99,8 @@ def blind_powers_kw(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) ->
 
 
 def _follows(connector: Connector) -> bool:
-    """Whether a new limit can be expected to take effect."""
-    out_of_order = connector.status in (ConnectorStatus.FAULTED, ConnectorStatus.UNAVAILABLE)
-    setpoint = connector.setpoint
-    refused = setpoint is not None and setpoint.state in (LimitState.REJECTED, LimitState.UNANSWERED)
-    return connector.online and not out_of_order and not refused
+    """Whether the station is in contact and in order."""
+    return connector.online and connector.status not in (ConnectorStatus.FAULTED, ConnectorStatus.UNAVAILABLE)
 
 
 def _most_drawn_kw(connector: Connector, evse: Evse, now: datetime) -> float:

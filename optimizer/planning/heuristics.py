@@ -160,9 +160,11 @@ class Handout:
 
     def mend(self, modes: list[int]) -> None:
         """Take steps back until no wire is overdrawn: whole steps can unbalance phases that were within their limit."""
-        while len(self._left) and self._left.min() < -ENOUGH_KW:
-            row = int(self._left.argmin())
-            drawing = [mode for mode in modes if self._weight[row, mode] > 0 and self.power_kw[mode, self.slot] > 0]
+        while True:
+            over = np.flatnonzero(self._left < -ENOUGH_KW)
+            drawing = [
+                mode for mode in modes if self.power_kw[mode, self.slot] > 0 and (self._weight[over, mode] > 0).any()
+            ]
             if not drawing:
                 return
             mode = max(drawing, key=lambda mode: float(self.power_kw[mode, self.slot]))

@@ -18,9 +18,10 @@ from optimizer.planning.scope import linear_scope, near_scope, whole_scope
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solving import NEGLIGIBLE_MONEY, Found, Held, Solving
 from optimizer.planning.stages import proven_further, rounded, steered
+from optimizer.planning.verify import unsafe
 from optimizer.planning.warm import PlanMemory
 
-__all__ = ["NEGLIGIBLE_MONEY", "decision_of", "near_scope", "plan_charging"]
+__all__ = ["NEGLIGIBLE_MONEY", "checked_plan", "decision_of", "near_scope", "plan_charging"]
 
 
 def plan_charging(
@@ -38,6 +39,21 @@ def plan_charging(
         return _solved(solving, memory)
     except PlanningFailed as failure:
         return Fallback(HEURISTICS[FALLBACK](problem), FALLBACK, str(failure), solving.figures())
+
+
+def checked_plan(
+    problem: ChargingProblem, settings: PlanningSettings | None = None, memory: PlanMemory | None = None
+) -> PlanOutcome:
+    """Return what `plan_charging` does, or the fallback's plan where the independent check finds that one unsafe.
+
+    What is sent to stations comes from here: a mistake in a law or in the solver must not reach a fuse.
+    """
+    outcome = plan_charging(problem, settings, memory)
+    broken = unsafe(problem, outcome.plan)
+    if not broken or isinstance(outcome, Fallback):
+        return outcome
+    reason = f"the solver's plan breaks a law: {broken[0]}"
+    return Fallback(HEURISTICS[FALLBACK](problem), FALLBACK, reason, outcome.figures)
 
 
 def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, exp, isfinite, sqrt
+from math import ceil, exp, isfinite, pi
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimizer.domain.plan import Plan
-from optimizer.planning.problem import ChargingProblem, FloatArray
+from optimizer.planning.problem import ChargingProblem, FloatArray, IntArray
 
 TOLERANCE_KW = 1e-5
 """A hundredth of a watt; the solver's own tolerance on a row is 1e-7 of its scale."""
@@ -61,40 +62,55 @@ def violations(problem: ChargingProblem, plan: Plan, *, minimum_current: bool = 
     return tuple(violation for check in checks for violation in check)
 
 
+def unsafe(problem: ChargingProblem, plan: Plan) -> tuple[Violation, ...]:
+    """Return the violations that would overload something: what is looked at before a plan is sent."""
+    checks = (
+        _vehicle_power(problem, plan),
+        _battery(problem, plan),
+        _power_limits(problem, plan),
+        _current_limits(problem, plan),
+    )
+    return tuple(violation for check in checks for violation in check)
+
+
 def _net_kw(plan: Plan) -> FloatArray:
     return np.array([session.power_kw for session in plan.sessions]).reshape(
         len(plan.sessions), len(plan.grid_import_kw)
     )
 
 
-def _mode_of(problem: ChargingProblem, plan: Plan, session: int, slot: int) -> int:
-    """The mode in use: the one whose number of phases the plan names, else the session's only one."""
-    own = [mode for mode, owner in enumerate(problem.modes.session.tolist()) if owner == session]
-    used = plan.sessions[session].phases_used
-    if used and used[slot]:
-        return next(mode for mode in own if int(problem.modes.on_phase[mode].sum()) == used[slot])
-    return own[0]
+def _modes_used(problem: ChargingProblem, plan: Plan) -> IntArray:
+    """The mode in use: the one whose number of phases the plan names, else the first, shape (sessions, slots)."""
+    owners = problem.modes.session.tolist()
+    phase_count = problem.modes.on_phase.sum(axis=1).tolist()
+    named = {(owner, phase_count[mode]): mode for mode, owner in reversed(list(enumerate(owners)))}
+    first = {owner: mode for mode, owner in reversed(list(enumerate(owners)))}
+    used = np.zeros((len(plan.sessions), problem.slot_count), dtype=np.int64)
+    for index, session in enumerate(plan.sessions):
+        used[index] = first[index]
+        for slot, phases in enumerate(session.phases_used):
+            used[index, slot] = named[index, phases] if phases else first[index]
+    return used
 
 
 def _vehicle_power(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
-    for index, session in enumerate(plan.sessions):
-        for slot, power in enumerate(session.power_kw):
-            there = problem.sessions.plugged_h[index, slot] > 0
-            mode = _mode_of(problem, plan, index, slot)
-            most = float(problem.modes.max_kw[mode, slot]) if there else 0.0
-            least = -float(problem.sessions.most_discharge_kw[index]) if there else 0.0
-            if power > most + TOLERANCE_KW:
-                yield Violation("power_limit", session.session_id, slot, power, most)
-            if power < least - TOLERANCE_KW:
-                yield Violation("power_limit", session.session_id, slot, power, least)
+    there = problem.sessions.plugged_h > 0
+    net, slots = _net_kw(plan), np.arange(problem.slot_count)
+    most = np.where(there, problem.modes.max_kw[_modes_used(problem, plan), slots], 0.0)
+    least = np.where(there, -problem.sessions.most_discharge_kw[:, None], 0.0)
+    for permitted, wrong in ((most, net > most + TOLERANCE_KW), (least, net < least - TOLERANCE_KW)):
+        for index, slot in np.argwhere(wrong).tolist():
+            place = plan.sessions[index].session_id
+            yield Violation("power_limit", place, slot, float(net[index, slot]), float(permitted[index, slot]))
 
 
 def _minimum(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
+    used = _modes_used(problem, plan)
     for index, session in enumerate(plan.sessions):
         if problem.sessions.has_state[index] and isfinite(problem.sessions.knee_kwh[index]):
             continue  # What it draws near full is its own choice; the limit it is given is what counts.
         for slot, power in enumerate(session.power_kw):
-            least = float(problem.modes.min_kw[_mode_of(problem, plan, index, slot), slot])
+            least = float(problem.modes.min_kw[used[index, slot], slot])
             if TOLERANCE_KW < power < least - TOLERANCE_KW:
                 yield Violation("minimum_current", session.session_id, slot, power, least)
 
@@ -115,7 +131,7 @@ def _vehicle_energy(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]
 
 
 def _vehicle_content(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
-    vehicles = problem.sessions
+    vehicles, used = problem.sessions, _modes_used(problem, plan)
     for index, session in enumerate(plan.sessions):
         capacity, floor = float(vehicles.capacity_kwh[index]), float(vehicles.discharge_floor_kwh[index])
         if capacity <= 0:
@@ -129,7 +145,7 @@ def _vehicle_content(problem: ChargingProblem, plan: Plan) -> Iterator[Violation
                 float(vehicles.knee_kw[index]), knee, highest, content, hours, float(vehicles.charge_efficiency[index])
             )
             # What a station is told is never below the minimum; the vehicle takes what it takes.
-            permitted = max(accepted, _least_sent_kw(problem, _mode_of(problem, plan, index, slot), slot))
+            permitted = max(accepted, _least_sent_kw(problem, int(used[index, slot]), slot))
             if power > permitted + TOLERANCE_KW:
                 yield Violation("taper", session.session_id, slot, power, permitted)
             before = content
@@ -253,67 +269,52 @@ def _feed_limits(problem: ChargingProblem, plan: Plan, vehicles: FloatArray) -> 
 
 def _current_limits(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
     limited = np.isfinite(problem.circuits.limit_a) | np.isfinite(problem.circuits.imbalance_limit_a)
-    net = _net_kw(plan)
+    turned, plain = _vehicle_currents_a(problem, plan)
     for node in np.flatnonzero(limited).tolist():
-        members = [
-            index for index, circuit in enumerate(problem.sessions.circuit.tolist()) if node in _chain(problem, circuit)
-        ]
-        for slot in range(problem.slot_count):
-            currents = _node_currents(problem, plan, net, (node, slot), members)
-            yield from _check_currents(problem, node, slot, currents)
+        below = [node in _chain(problem, circuit) for circuit in problem.sessions.circuit.tolist()]
+        yield from _fuse(problem, plan, node, turned[:, below].sum(axis=1), any_between=_between(problem, below))
+        yield from _imbalance(problem, node, plain[:, below].sum(axis=1))
 
 
-def _node_currents(
-    problem: ChargingProblem, plan: Plan, net: FloatArray, place: tuple[int, int], members: list[int]
-) -> list[tuple[float, float, float]]:
-    """Of each phase: magnitude of the current, sum of magnitudes with signs, and that without any plan [A]."""
-    node, slot = place
-    amps_per_kw = 1000.0 / (3.0 * problem.supply.phase_voltage_v) if node == 0 else 0.0
-    site_a = plan.battery_kw[slot] * amps_per_kw
-    relief_a = problem.supply.pv_firm_share * plan.pv_kw[slot] * amps_per_kw
-    unplanned_a = _unplanned_pv_kw(problem, slot) * amps_per_kw
-    between = any(problem.modes.line_to_line[mode] for mode in _modes_of(problem, members))
-    currents = []
-    for phase in range(3):
-        base = float(problem.circuits.uncontrolled_a[node, phase, slot])
-        along, across = base - relief_a + site_a, 0.0
-        plain = base
-        for index in members:
-            mode = _mode_of(problem, plan, index, slot)
-            if not problem.modes.on_phase[mode, phase]:
-                continue
-            amps = float(net[index, slot] * problem.modes.amps_per_kw[mode])
-            plain += amps
-            if problem.modes.line_to_line[mode]:
-                leads = bool(problem.modes.on_phase[mode, (phase + 1) % 3])
-                along += amps * sqrt(3.0) / 2.0
-                across += amps * (0.5 if leads else -0.5)
-            else:
-                along += amps
-        uncontrolled = abs(base - unplanned_a)
-        if between and problem.supply.pv_curtailable:
-            uncontrolled = max(uncontrolled, base)  # Between lines, PV that may be curtailed is not counted upon.
-        currents.append((sqrt(along**2 + across**2), plain, uncontrolled))
-    return currents
+def _vehicle_currents_a(problem: ChargingProblem, plan: Plan) -> tuple[NDArray[np.complex128], FloatArray]:
+    """Current of each session as a phasor to the phase's voltage, and without its angle, (phases, sessions, slots)."""
+    used = _modes_used(problem, plan)
+    on_phase = np.moveaxis(problem.modes.on_phase[used], -1, 0)
+    amps = np.asarray(on_phase * (_net_kw(plan) * problem.modes.amps_per_kw[used]))
+    leads = np.roll(on_phase, -1, axis=0)  # A current from this phase to the next is 30 degrees ahead of its voltage.
+    angle = np.where(problem.modes.line_to_line[used], np.where(leads, pi / 6.0, -pi / 6.0), 0.0)
+    return np.asarray(amps * np.exp(1j * angle)), amps
 
 
-def _modes_of(problem: ChargingProblem, members: list[int]) -> list[int]:
-    return [mode for mode, owner in enumerate(problem.modes.session.tolist()) if owner in members]
+def _between(problem: ChargingProblem, below: list[bool]) -> bool:
+    """Whether any vehicle of some sessions can draw between two lines."""
+    owners = zip(problem.modes.session.tolist(), problem.modes.line_to_line.tolist(), strict=True)
+    return any(between and below[owner] for owner, between in owners)
 
 
-def _check_currents(
-    problem: ChargingProblem, node: int, slot: int, currents: list[tuple[float, float, float]]
+def _fuse(
+    problem: ChargingProblem, plan: Plan, node: int, vehicles_a: NDArray[np.complex128], *, any_between: bool
 ) -> Iterator[Violation]:
-    circuits, name = problem.circuits, problem.circuits.ids[node]
-    for phase, (magnitude, plain, base) in enumerate(currents):
-        permitted = max(float(circuits.limit_a[node]), abs(base))
-        if magnitude > permitted + TOLERANCE_A:
-            yield Violation("circuit_limit", f"{name} L{phase + 1}", slot, magnitude, permitted)
-        following = (phase + 1) % 3
-        gap = abs(plain - currents[following][1])
-        uncontrolled = circuits.uncontrolled_a[node, :, slot]
-        allowed = max(
-            float(circuits.imbalance_limit_a[node]), abs(float(uncontrolled[phase] - uncontrolled[following]))
-        )
-        if gap > allowed + TOLERANCE_A:
-            yield Violation("phase_imbalance", f"{name} L{phase + 1}-L{following + 1}", slot, gap, allowed)
+    amps_per_kw = 1000.0 / (3.0 * problem.supply.phase_voltage_v) if node == 0 else 0.0
+    firm_kw = problem.supply.pv_firm_share * np.array(plan.pv_kw)
+    base_a = problem.circuits.uncontrolled_a[node]
+    current_a = np.abs(base_a + amps_per_kw * (np.array(plan.battery_kw) - firm_kw) + vehicles_a)
+    unplanned_kw = np.array([_unplanned_pv_kw(problem, slot) for slot in range(problem.slot_count)])
+    unplanned_a = np.abs(base_a - amps_per_kw * unplanned_kw)
+    if any_between and problem.supply.pv_curtailable:
+        unplanned_a = np.maximum(unplanned_a, base_a)  # Between lines, PV that may be curtailed is not counted upon.
+    permitted_a = np.maximum(problem.circuits.limit_a[node], unplanned_a)
+    for phase, slot in np.argwhere(current_a > permitted_a + TOLERANCE_A).tolist():
+        place = f"{problem.circuits.ids[node]} L{phase + 1}"
+        yield Violation("circuit_limit", place, slot, float(current_a[phase, slot]), float(permitted_a[phase, slot]))
+
+
+def _imbalance(problem: ChargingProblem, node: int, vehicles_a: FloatArray) -> Iterator[Violation]:
+    base_a = problem.circuits.uncontrolled_a[node]
+    unplanned_a = np.abs(base_a - np.roll(base_a, -1, axis=0))
+    total_a = base_a + vehicles_a
+    gap_a = np.abs(total_a - np.roll(total_a, -1, axis=0))
+    permitted_a = np.maximum(problem.circuits.imbalance_limit_a[node], unplanned_a)
+    for phase, slot in np.argwhere(gap_a > permitted_a + TOLERANCE_A).tolist():
+        place = f"{problem.circuits.ids[node]} L{phase + 1}-L{(phase + 1) % 3 + 1}"
+        yield Violation("phase_imbalance", place, slot, float(gap_a[phase, slot]), float(permitted_a[phase, slot]))

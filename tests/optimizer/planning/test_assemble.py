@@ -1,0 +1,66 @@
+"""From what one control step knows to the problem that is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from planning_cases import NOW, evse_of, session_of, snapshot
+
+from optimizer.domain.charger import Connector, ConnectorStatus, LimitPeriod, LimitState, Setpoint
+from optimizer.domain.ids import EvseId
+from optimizer.domain.snapshot import SiteSnapshot
+from optimizer.planning.assemble import problem_from_snapshot
+from optimizer.planning.problem import ChargingProblem
+from optimizer.planning.settings import PlanningSettings
+
+SETTINGS = PlanningSettings()
+FULL_KW = evse_of("e0").max_power_kw
+
+
+def stated(of: SiteSnapshot, fixed_kw: Mapping[str, float] | None = None) -> ChargingProblem:
+    return problem_from_snapshot(of, SETTINGS, fixed_kw={EvseId(name): kw for name, kw in (fixed_kw or {}).items()})
+
+
+def told(state: LimitState, *, before_kw: float = 0.0) -> Setpoint:
+    sent_at = NOW - timedelta(minutes=3)
+    return Setpoint(EvseId("e0"), (LimitPeriod(sent_at, 4.0),), state, sent_at, bound_before_kw=before_kw)
+
+
+def with_connector(**changed: object) -> SiteSnapshot:
+    of = snapshot([session_of("car", "e0")])
+    first, *others = of.connectors
+    connector: Connector = replace(first, **changed)  # type: ignore[arg-type]
+    return replace(of, connectors=(connector, *others))
+
+
+@pytest.mark.parametrize("state", LimitState)
+def test_a_station_is_planned_for_whatever_became_of_its_last_limit(state: LimitState) -> None:
+    assert stated(with_connector(setpoint=told(state, before_kw=FULL_KW))).sessions.ids == ("car",)
+
+
+def test_what_control_cannot_steer_is_a_load_and_not_planned() -> None:
+    of = stated(with_connector(setpoint=told(LimitState.REJECTED)), {"e0": 7.5})
+    assert of.sessions.count == 0
+    assert of.circuits.uncontrolled_kw[0, 0] == pytest.approx(5.0 + 7.5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "counted_kw"),
+    [
+        pytest.param({"online": False}, FULL_KW, id="offline, nothing known: its fuse"),
+        pytest.param({"online": False, "safe_default_kw": 1.4}, 1.4, id="offline with a safe default"),
+        pytest.param({"online": False, "setpoint": told(LimitState.VERIFIED)}, 4.0, id="offline under a limit"),
+        pytest.param(
+            {"online": False, "setpoint": told(LimitState.SENT, before_kw=9.0)}, 9.0, id="offline, a limit on its way"
+        ),
+        pytest.param({"status": ConnectorStatus.FAULTED}, FULL_KW, id="faulted with a vehicle on it"),
+        pytest.param({"status": ConnectorStatus.UNAVAILABLE, "session_id": None}, 0.0, id="out of order, empty"),
+    ],
+)
+def test_a_connector_out_of_hand_counts_at_the_most_it_may_draw(changed: dict[str, object], counted_kw: float) -> None:
+    of = stated(with_connector(**changed))
+    assert of.sessions.count == 0
+    assert of.circuits.uncontrolled_kw[0, 0] == pytest.approx(5.0 + counted_kw)
