@@ -27,7 +27,8 @@ golden: $(STAMP)
 	$(BIN)/python tests/optimizer/planning/golden_models.py
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not study"
+	$(BIN)/pytest -m slow
 
 study: $(STAMP)
 	$(BIN)/pytest -m study
