@@ -23,6 +23,7 @@ from api.app import make_app, make_runner
 from api.audit import StoredAuditTrail
 from api.auth import KeyRing
 from api.config import AcceleratedClockSection, Configuration, EntsoePrices, OcppSection
+from api.departures import DepartureLearner
 from api.jobs import Jobs, Work
 from api.listening import listening
 from api.metrics import CountingGateway, ServiceMetrics
@@ -62,7 +63,6 @@ from optimizer.domain.tariff import Tariff
 from optimizer.errors import InvalidConfiguration
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.problem import ChargingProblem
-from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solve import checked_plan
 from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
 
@@ -134,7 +134,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         settlement = _settlement(configuration, site, stores, tariffs, clock, calendar)
         spending = Spending(site, stores, tariffs, clock, calendar)
         gateway = CountingGateway(metrics)
-        inputs = PlanningInputs(tariffs, forecasts, *_planning(configuration.planning))
+        departures = DepartureLearner(stores.sessions, site.id, configuration.planning)
+        inputs = PlanningInputs(tariffs, forecasts, *_planning(departures))
         runtime = SiteRuntime(
             site,
             stores,
@@ -157,6 +158,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         gateway.connect(central)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock)
+        if configuration.planning.departure_care > 0:
+            jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
@@ -363,14 +366,14 @@ def _calendar(configuration: Configuration) -> BillingCalendar:
     return days_beginning(billing.day_begins) if billing.window == "day" else billing_months
 
 
-def _planning(settings: PlanningSettings) -> tuple[Assembler, Planner]:
+def _planning(departures: DepartureLearner) -> tuple[Assembler, Planner]:
     """What states a problem and what solves it; the solver runs in a thread, with its own time limit."""
 
     def assemble(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
-        return problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
+        return problem_from_snapshot(snapshot, departures.settings, fixed_kw=fixed_kw)
 
     async def plan(problem: ChargingProblem) -> PlanOutcome:
-        return await asyncio.to_thread(checked_plan, problem, settings)
+        return await asyncio.to_thread(checked_plan, problem, departures.settings)
 
     return assemble, plan
 

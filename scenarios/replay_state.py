@@ -16,6 +16,7 @@ import numpy as np
 from optimizer.domain.ids import SessionId
 from optimizer.domain.series import PowerSeries
 from optimizer.errors import InvalidDataFile
+from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.slots import slot_means
 from optimizer.ports import Clock
 from scenarios.learnt_defaults import DefaultLearner
@@ -143,6 +144,7 @@ class ReplayState:
         self.site = SimulatedSite(scenario, clock)
         self.stores = MemoryStores([scenario.site], kept_outcomes=2)
         self.learner = DefaultLearner()
+        self.departures = DepartureRecord(scenario.planning.stay_curve)
         self.recorder = StepRecorder(scenario.start, scenario.step)
         self.log = RunningLog()
         self.present: dict[int, PresentCar] = {}

@@ -96,7 +96,11 @@ class SteppedControl:
             )
             await self._controller.ledger.transaction_finished(finished)
         await self._report(evse.id, ConnectorStatus.AVAILABLE)
-        return await self.pauses_of(present)
+        if present.session_id is None:
+            return 0
+        session = await self._state.stores.sessions.session(present.session_id)
+        self._state.departures.note(session)
+        return session.pauses
 
     async def pauses_of(self, present: PresentCar) -> int:
         """How often the charging of a car was paused."""
@@ -162,7 +166,8 @@ class SteppedControl:
             self._state.site.battery.follow(outcome.plan.boundaries, outcome.plan.battery_kw)
 
     def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
-        problem = problem_from_snapshot(snapshot, self._strategy.settings, fixed_kw=fixed_kw)
+        settings = replace(self._strategy.settings, stay_curve=self._state.departures.curve())
+        problem = problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
         if self._scenario.emissions is None:
             return problem
         foresight = self._scenario.information.carbon

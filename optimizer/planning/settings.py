@@ -49,7 +49,9 @@ class PlanningSettings:
     departure_care: float = 0.0
     """0 trusts stated departures, 1 weighs every kWh with the whole learnt chance of an early departure."""
     stay_curve: tuple[tuple[float, float], ...] = ACN_STAY_CURVE
-    """Share of the stated stay passed, and the share of drivers still there then; rising share, falling chance."""
+    """Share of the stated stay passed, and the share of drivers still there then; rising share, falling chance.
+
+    The first guess: the more stays have ended, the more the site's own drivers count."""
     energy_worth_per_kwh: float = 0.5
     """What a kWh is worth to a driver who leaves early [currency/kWh]; used with ``departure_care``."""
     front_load_per_kwh_h: float = 2e-5
