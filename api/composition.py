@@ -130,9 +130,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             await open_stores(configuration.storage.url, [site], kept_plans=configuration.storage.kept_plans)
         )
         readiness = _readiness(configuration, settings, site, stores, clock)
-        calendar = _calendar(configuration)
-        settlement = _settlement(configuration, site, stores, tariffs, clock, calendar)
-        spending = Spending(site, stores, tariffs, clock, calendar)
+        settlement, spending = _costing(configuration, site, stores, tariffs, clock)
         gateway = CountingGateway(metrics)
         departures = DepartureLearner(stores.sessions, site.id, configuration.planning)
         inputs = PlanningInputs(tariffs, forecasts, *_planning(departures))
@@ -158,8 +156,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         gateway.connect(central)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock)
-        if configuration.planning.departure_care > 0:
-            jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
+        _keep_learning(jobs, configuration, departures)
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
@@ -332,18 +329,6 @@ def _delivery(stores: DatabaseStores, sink: WebhookBillingSink, clock: Clock, me
     return deliver
 
 
-def _settlement(
-    configuration: Configuration,
-    site: Site,
-    stores: DatabaseStores,
-    tariffs: TariffSource,
-    clock: Clock,
-    calendar: BillingCalendar,
-) -> Settlement:
-    patience = timedelta(minutes=configuration.billing.patience_minutes)
-    return Settlement(site, stores, tariffs, clock, calendar=calendar, patience=patience, offload=asyncio.to_thread)
-
-
 def _costing(
     configuration: Configuration, site: Site, stores: DatabaseStores, tariffs: TariffSource, clock: Clock
 ) -> tuple[Settlement, Spending]:
@@ -396,6 +381,12 @@ def _keep_up(jobs: Jobs, configuration: Configuration, stores: DatabaseStores, s
         name = storage.sqlite_file.stem
         backup = DailyBackup(stores, clock, storage.backup_folder, name, storage.kept_backups)
         jobs.every(configuration.jobs.upkeep_s, "backup", backup.run)
+
+
+def _keep_learning(jobs: Jobs, configuration: Configuration, departures: DepartureLearner) -> None:
+    """Add the job that learns from past sessions, where the plan makes use of it."""
+    if configuration.planning.departure_care > 0:
+        jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
 
 
 def _jobs(
