@@ -75,12 +75,18 @@ ExistingFile = Annotated[Path, AfterValidator(_beside_the_file)]
 """A file, its path relative to the one that names it."""
 
 
+_MERGED = "tag:yaml.org,2002:merge"
+"""Tag of ``<<``: fields taken over from another section, which those beside it may replace."""
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML in which no field may stand twice: the last one would silently win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGED:
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)

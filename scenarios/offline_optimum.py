@@ -230,22 +230,27 @@ class _OfflineProblem:
         raise PlanningFailed(f"the offline optimum still breaks limits of circuits after {MOST_ROUNDS} rounds")
 
     def _add_broken(self, values: FloatArray) -> bool:
-        """Add the limits of circuits that a solution breaks; whether there were any."""
+        """Add the limits of circuits that a solution breaks, at all steps that could break them; whether any were.
+
+        Adding them only where they are broken would drive the same load from step to step, round after round.
+        """
         build = ModelBuilder.extending(self.model)
         broken = False
+        columns, draws = self.model.columns["power_kw"], self._draws
         for name, weights, offset, limit in self._limits():
-            columns = self.model.columns["power_kw"]
-            share = weights * self._draws.hours / self._step_h
-            sums = np.bincount(self._draws.step, share * values[columns.span], minlength=self._draws.steps) + offset
-            steps = np.flatnonzero((sums > limit + BROKEN_SHARE * np.maximum(1.0, limit)) & (offset < limit))
-            if not len(steps):
+            share = weights * draws.hours / self._step_h
+            above = limit + BROKEN_SHARE * np.maximum(1.0, limit)
+            sums = np.bincount(draws.step, share * values[columns.span], minlength=draws.steps) + offset
+            if not np.any((sums > above) & (offset < limit)):
                 continue
             broken = True
+            greatest = np.bincount(draws.step, np.maximum(share, 0.0) * draws.most_kw, minlength=draws.steps) + offset
+            steps = np.flatnonzero((greatest > above) & (offset < limit))
             rows = build.add_rows(f"{name} {len(build.rows)}", "t", (steps,), -np.inf, (limit - offset)[steps])
-            place = np.full(self._draws.steps, -1, dtype=np.int64)
+            place = np.full(draws.steps, -1, dtype=np.int64)
             place[steps] = rows.indices
-            held = place[self._draws.step] >= 0
-            build.add_entries(place[self._draws.step[held]], columns.indices[held], share[held])
+            held = place[draws.step] >= 0
+            build.add_entries(place[draws.step[held]], columns.indices[held], share[held])
         if broken:
             self.model = build.finish()
         return broken

@@ -30,7 +30,7 @@ from optimizer.domain.series import PowerSeries
 from optimizer.domain.session import PriorityTier
 from optimizer.domain.site import Site
 from optimizer.domain.tariff import Tariff
-from optimizer.errors import InvalidDataFile, InvalidInput, NotFound, SourceUnavailable
+from optimizer.errors import InvalidDataFile, InvalidInput, SourceUnavailable
 from scenarios.arrivals import (
     ACN_SIM,
     EPFL,
@@ -365,14 +365,20 @@ def _check_information(scenario: Scenario) -> None:
             raise InvalidInput(f"information.{name}", foresight.value, fix)
 
 
+_CATALOGUE = Path(__file__).parent / "catalogue"
+
+
+def catalogue_names() -> tuple[str, ...]:
+    """Names of all scenarios that are shipped."""
+    return tuple(sorted(path.name for path in _CATALOGUE.iterdir() if (path / f"{path.name}.yaml").is_file()))
+
+
 def catalogue_path(name: str) -> Path:
     """The file of a scenario that is shipped, by its name: ``acn_caltech_2019_03``.
 
     Raises:
-        NotFound: There is no such scenario.
+        InvalidInput: There is no such scenario.
     """
-    folder = Path(__file__).parent / "catalogue"
-    path = folder / name / f"{name}.yaml"
-    if not path.is_file():
-        raise NotFound("scenario of the catalogue", name)
-    return path
+    if name not in catalogue_names():
+        raise InvalidInput("scenario", name, f"give a file, or a name of the catalogue: {', '.join(catalogue_names())}")
+    return _CATALOGUE / name / f"{name}.yaml"
