@@ -15,12 +15,13 @@ from aiohttp.typedefs import Handler
 from api.openapi import openapi_document
 from api.operations import AUDITED, SERVICE, Operation
 from api.problems import HttpProblem, problem_of, problem_of_status, unexpected_problem
-from api.routes import billing, grid_events, health, plans, reservations, sessions, sites
+from api.routes import billing, grid_events, health, plans, reservations, sessions, sites, stations
 from api.service import Service
 from optimizer.errors import ChargeHorizonError
 
 OPERATIONS: tuple[Operation, ...] = (
     *sites.OPERATIONS,
+    *stations.OPERATIONS,
     *sessions.OPERATIONS,
     *reservations.OPERATIONS,
     *grid_events.OPERATIONS,

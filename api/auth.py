@@ -27,6 +27,8 @@ class Scope(StrEnum):
     """Send and cancel grid events."""
     METER = "meter"
     """Push readings of the site meter."""
+    OPERATE = "operate"
+    """Start, stop, restart, lock and trigger stations, read their settings, send them lists of tokens."""
     BILLING = "billing"
     """See energy-cost records and bills, close billing windows."""
     ADMIN = "admin"

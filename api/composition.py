@@ -43,6 +43,8 @@ from connectors.forecasts.site_forecasts import NoPower, SiteForecasts
 from connectors.forecasts.sky import ClearSky, WeatherSky
 from connectors.forecasts.weather_files import read_weather
 from connectors.ocpp.capability import CapabilityStore, FileCapabilities, MemoryCapabilities
+from connectors.ocpp.operations import PasswordStore, StationOperations
+from connectors.ocpp.passwords import FilePasswords
 from connectors.ocpp.security import SecurityProfile, StaticCredentials, StationGate, server_tls
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.prices.book import TariffBook, TariffEntry
@@ -99,7 +101,7 @@ def planned_site(configuration: Configuration) -> Site:
     safe_defaults_kw(site)
     _forecasts(configuration, site)
     _tariffs(configuration, site, tariff, _clock(configuration))
-    _gate(configuration.ocpp, site)
+    _gate(configuration.ocpp, _passwords(configuration, site))
     _tls(configuration.ocpp)
     _capabilities(configuration)
     _billing_sink(configuration)
@@ -119,7 +121,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     site = _site(configuration, tariff)
     tariffs = _tariffs(configuration, site, tariff, clock)
     forecasts = _forecasts(configuration, site)
-    gate = _gate(configuration.ocpp, site)
+    passwords = _passwords(configuration, site)
+    gate = _gate(configuration.ocpp, passwords)
     tls = _tls(configuration.ocpp)
     capabilities = _capabilities(configuration)
     sink = _billing_sink(configuration)
@@ -165,6 +168,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             clock=clock,
             stores=stores,
             gateway=gateway,
+            operator=StationOperations(central.link, passwords),
+            reporter=central.reports,
             tariffs=tariffs,
             control=runtime,
             keys=KeyRing([key.to_key() for key in configuration.http.api_keys]),
@@ -274,14 +279,20 @@ def _readiness(
     )
 
 
-def _gate(section: OcppSection, site: Site) -> StationGate:
-    hashes = {StationId(one.station_id): one.password_hash for one in section.passwords}
+def _passwords(configuration: Configuration, site: Site) -> PasswordStore:
+    """The stations' password hashes: those of the file that can be changed, then those of the configuration."""
+    hashes = {StationId(one.station_id): one.password_hash for one in configuration.ocpp.passwords}
     known = {station.id for station in site.stations}
     for station_id in hashes:
         if station_id not in known:
             raise InvalidConfiguration("ocpp.passwords.station_id", station_id, f"name a station of site {site.id!r}")
+    file = configuration.passwords_file
+    return StaticCredentials(hashes) if file is None else FilePasswords(file, hashes)
+
+
+def _gate(section: OcppSection, passwords: PasswordStore) -> StationGate:
     profile = SecurityProfile(section.security_profile)
-    return StationGate(profile, StaticCredentials(hashes), section.behaviour.failed_logins_per_minute)
+    return StationGate(profile, passwords, section.behaviour.failed_logins_per_minute)
 
 
 def _tls(section: OcppSection) -> ssl.SSLContext | None:
@@ -294,10 +305,7 @@ def _tls(section: OcppSection) -> ssl.SSLContext | None:
 
 def _capabilities(configuration: Configuration) -> CapabilityStore:
     """What the meter proved of each kind of station; kept beside a SQLite database unless a file is named."""
-    file = configuration.ocpp.proven_forms_file
-    if file is None:
-        database = configuration.storage.sqlite_file
-        file = database.with_name(f"{database.name}.stations.json") if database is not None else None
+    file = configuration.ocpp.proven_forms_file or configuration.beside_the_database("stations.json")
     return MemoryCapabilities() if file is None else FileCapabilities(file)
 
 

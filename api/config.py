@@ -146,7 +146,7 @@ class StationPassword(Section):
     station_id: str
     """Which station."""
     password_hash: Annotated[str, Field(pattern=r"^pbkdf2-sha256\$\d+\$[0-9a-f]+\$[0-9a-f]+$")]
-    """Hash of its password; `chargehorizon config new-password` makes both."""
+    """Hash of its password; `chargehorizon config new-password` makes both, `stations add` keeps it for you."""
 
 
 class OcppSection(Section):
@@ -159,7 +159,10 @@ class OcppSection(Section):
     security_profile: Literal[0, 1, 2, 3]
     """0 none (only in a network of its own), 1 password, 2 password and TLS, 3 TLS with the stations' certificates."""
     passwords: tuple[StationPassword, ...] = ()
-    """One a station, for profiles 1 and 2."""
+    """One a station, for profiles 1 and 2; those of ``passwords_file`` go before these."""
+    passwords_file: NewFile | None = None
+    """JSON file of the hashes that `chargehorizon stations add` and `rotate` make; left out: beside a SQLite
+    database."""
     tls: TlsSection | None = None
     """Certificate of the endpoint, for profiles 2 and 3."""
     proven_forms_file: NewFile | None = None
@@ -170,8 +173,6 @@ class OcppSection(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.security_profile in (1, 2) and not self.passwords:
-            raise ValueError(f"security_profile {self.security_profile} needs passwords")
         if self.security_profile in (2, 3) and self.tls is None:
             raise ValueError(f"security_profile {self.security_profile} needs tls")
         if self.security_profile == 3 and self.tls is not None and self.tls.client_ca is None:
@@ -187,7 +188,7 @@ class ApiKeySection(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 of the key, in hexadecimal; `chargehorizon config new-key` makes both."""
     scopes: tuple[Scope, ...] = Field(min_length=1)
-    """What the key permits: read, reserve, grid, meter, billing, admin."""
+    """What the key permits: read, reserve, grid, meter, operate, billing, admin."""
 
     def to_key(self) -> ApiKey:
         """The key as the service holds it."""
@@ -317,6 +318,22 @@ class Configuration(Section):
     """Where energy-cost records are sent; left out: they stay in the store."""
     logging: LoggingSection = LoggingSection()
     """What is written to the log."""
+
+    @property
+    def passwords_file(self) -> Path | None:
+        """Where the password hashes are kept that service and command line make; ``None``: nowhere."""
+        return self.ocpp.passwords_file or self.beside_the_database("passwords.json")
+
+    def beside_the_database(self, ending: str) -> Path | None:
+        """A file beside a SQLite database; ``None`` with any other."""
+        database = self.storage.sqlite_file
+        return database.with_name(f"{database.name}.{ending}") if database is not None else None
+
+    @model_validator(mode="after")
+    def _passwords_have_a_place(self) -> Self:
+        if self.ocpp.security_profile in (1, 2) and not self.ocpp.passwords and self.passwords_file is None:
+            raise ValueError(f"security_profile {self.ocpp.security_profile} needs ocpp.passwords or a passwords_file")
+        return self
 
 
 class Secrets(BaseSettings):

@@ -103,6 +103,8 @@ def _responses(operation: Operation, references: dict[_Key, dict[str, Any]]) -> 
         problems += _WITH_BODY
     if operation.conflicts:
         problems.append(HTTPStatus.CONFLICT)
+    if operation.asks_station:
+        problems.append(HTTPStatus.BAD_GATEWAY)
     if IF_MATCH in operation.request_headers:
         problems.append(HTTPStatus.PRECONDITION_FAILED)
     if IDEMPOTENCY_KEY in operation.request_headers:

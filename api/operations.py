@@ -76,6 +76,8 @@ class Operation:
     """Optional headers of the request that it heeds."""
     conflicts: bool = False
     """Whether it may answer 409."""
+    asks_station: bool = False
+    """Whether it may answer 502, for a station is asked that may be offline or refuse."""
 
     @cached_property
     def body_model(self) -> type[BaseModel] | None:

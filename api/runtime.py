@@ -22,10 +22,11 @@ from optimizer.control.loop import Assembler, Planner
 from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement, Waiting
+from optimizer.control.track import TrackedEvse, tracked
 from optimizer.control.watch import SiteWatch
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
-from optimizer.domain.ids import GridEventId, SessionId
+from optimizer.domain.ids import EvseId, GridEventId, SessionId, TokenId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
@@ -150,6 +151,7 @@ class SiteRuntime:
         self._site = site
         self._stores = stores
         self._clock = clock
+        self._settings = settings
         self._planner = inputs.planner
         self._settlement = settlement
         self._spending = spending
@@ -222,6 +224,14 @@ class SiteRuntime:
         if self._outcome is None:
             self._outcome = next(iter(await self._stores.plans.outcomes(self._site.id, 1)), None)
         return self._outcome
+
+    async def may_start(self, evse_id: EvseId, token_id: TokenId) -> bool:
+        """Whether a token may begin to charge at an EVSE now: it is known, and the EVSE is kept for nobody else."""
+        return await self.ledger.may_start(evse_id, token_id)
+
+    async def tracking(self) -> tuple[TrackedEvse, ...]:
+        """How every EVSE follows its limit."""
+        return tracked(await self._controller.sender.view(), self._settings)
 
     async def cost_so_far(self) -> SiteBill | None:
         """The bill of the running billing window so far."""

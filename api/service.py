@@ -9,14 +9,15 @@ from typing import Protocol
 from api.auth import KeyRing
 from api.metrics import ServiceMetrics
 from api.readiness import Readiness
+from optimizer.control.track import TrackedEvse
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
-from optimizer.domain.ids import SessionId
+from optimizer.domain.ids import EvseId, SessionId, TokenId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Site
-from optimizer.ports import ChargerGateway, Clock, Stores, TariffSource
+from optimizer.ports import ChargerGateway, Clock, StationOperator, StationReporter, Stores, TariffSource
 
 
 class SiteControl(Protocol):
@@ -51,6 +52,14 @@ class SiteControl(Protocol):
         """How the plan in force came about; ``None``: there is none yet."""
         ...
 
+    async def may_start(self, evse_id: EvseId, token_id: TokenId) -> bool:
+        """Whether a token may begin to charge at an EVSE now: it is known, and the EVSE is kept for nobody else."""
+        ...
+
+    async def tracking(self) -> tuple[TrackedEvse, ...]:
+        """How every EVSE follows its limit."""
+        ...
+
     async def cost_so_far(self) -> SiteBill | None:
         """The bill of the running billing window so far; ``None``: the site meter has said nothing yet."""
         ...
@@ -76,6 +85,10 @@ class Service:
     """Everything kept."""
     gateway: ChargerGateway
     """The stations."""
+    operator: StationOperator
+    """Carries out what operators ask of stations."""
+    reporter: StationReporter
+    """Tells how stations fare."""
     tariffs: TariffSource
     """What energy costs."""
     control: SiteControl

@@ -10,7 +10,6 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from optimizer.domain.event import GridEvent, GridEventKind, GridEventStatus
-from optimizer.domain.ids import SessionId
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session, TargetSource
 from optimizer.errors import InvalidRequest
@@ -234,13 +233,13 @@ class MeterReceiptView(AnswerModel):
     """Readings that are now durable, repeated ones among them."""
 
 
-def cursor_of(session_id: SessionId) -> str:
-    """An opaque cursor: the page after this session."""
-    return base64.urlsafe_b64encode(session_id.encode()).decode()
+def cursor_of(identifier: str) -> str:
+    """An opaque cursor: the page after the thing of this id."""
+    return base64.urlsafe_b64encode(identifier.encode()).decode()
 
 
-def session_before(cursor: str | None) -> SessionId | None:
-    """The session that a cursor stands behind.
+def cursor_value(cursor: str | None) -> str | None:
+    """The id of the thing that a cursor stands behind.
 
     Raises:
         InvalidRequest: It is no cursor of ours.
@@ -248,6 +247,6 @@ def session_before(cursor: str | None) -> SessionId | None:
     if cursor is None:
         return None
     try:
-        return SessionId(base64.b64decode(cursor, altchars=b"-_", validate=True).decode())
+        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidRequest("cursor", cursor, "give the next_cursor of an answer as it stands") from error

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
+from ssl import SSLContext
 
 from aiohttp import ClientSession
 
@@ -21,7 +22,7 @@ from scenarios.arrivals import RecordedSession, pseudonym
 from scenarios.living import living
 from scenarios.station_settings import Misbehaviour, OcppVersion, StationSettings
 from scenarios.station_state import StationWatchers
-from scenarios.vehicle_kinds import vehicle_of
+from scenarios.vehicle_kinds import ANY_CAR, VehicleKind, drawn_kind, vehicle_of
 from scenarios.virtual_station import CentralSystem, VirtualStation
 
 
@@ -35,6 +36,8 @@ class FleetPlan:
     """Versions of the protocol, dealt out in turn."""
     prefix: str = "SIM-"
     """What their names begin with; a number follows."""
+    names: tuple[str, ...] = ()
+    """Their names one by one, as many as ``count``; none: by ``prefix`` and number."""
     misbehaviours: tuple[Misbehaviour, ...] = ()
     """Misbehaviours, dealt out in turn among those that misbehave."""
     misbehaving_share: float = 0.0
@@ -47,10 +50,16 @@ class FleetPlan:
     """Greatest current of each EVSE [A]."""
     gap_h: float = 2.0
     """Mean time from a car's leaving to the next one's coming [h]."""
+    vehicle_kinds: tuple[VehicleKind, ...] = (ANY_CAR,)
+    """Kinds of cars, dealt out by chance."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InvalidInput("count", self.count, "give a number from 1 up")
+        if self.names and len(set(self.names)) != self.count:
+            raise InvalidInput("names", self.names, f"give {self.count} different names")
+        if not self.vehicle_kinds:
+            raise InvalidInput("vehicle_kinds", self.vehicle_kinds, "name at least one")
         if not self.versions:
             raise InvalidInput("versions", self.versions, "name at least one")
         if not 0 <= self.misbehaving_share <= 1:
@@ -67,6 +76,12 @@ class FleetCounts:
 
     connected: int = 0
     """Stations connected now."""
+    charging: int = 0
+    """Cars that draw power now."""
+    power_kw: float = 0.0
+    """Power that they draw [kW]."""
+    profiles: int = 0
+    """Charging profiles that the stations hold now."""
     connections: int = 0
     """Connections so far."""
     acknowledged: int = 0
@@ -93,7 +108,7 @@ def fleet_settings(plan: FleetPlan) -> tuple[StationSettings, ...]:
         if is_misbehaving:
             wrongs = frozenset({plan.misbehaviours[misbehaving % len(plan.misbehaviours)]})
             misbehaving += 1
-        station_id = StationId(f"{plan.prefix}{number + 1:04d}")
+        station_id = StationId(plan.names[number] if plan.names else f"{plan.prefix}{number + 1:04d}")
         evse = Evse(EvseId(f"{station_id}-1"), station_id, 1, CircuitId("fleet"), plan.max_current_a)
         settings.append(
             StationSettings(
@@ -118,6 +133,7 @@ class Fleet:
         http: Opens their connections; its connector must allow as many at once.
         seed: For everything that happens by chance.
         passwords: Passwords of stations that have one of their own.
+        tls: TLS of stations that have a certificate of their own.
     """
 
     def __init__(
@@ -129,6 +145,7 @@ class Fleet:
         http: ClientSession,
         seed: int = 0,
         passwords: Mapping[StationId, str] | None = None,
+        tls: Mapping[StationId, SSLContext] | None = None,
     ) -> None:
         if not cars:
             raise InvalidInput("cars", cars, "give at least one recorded session")
@@ -140,7 +157,9 @@ class Fleet:
         self.stations = tuple(
             VirtualStation(
                 settings,
-                central_system.with_password((passwords or {}).get(settings.station.id)),
+                central_system.seen_by(
+                    (passwords or {}).get(settings.station.id), (tls or {}).get(settings.station.id)
+                ),
                 clock,
                 http,
                 StationWatchers(),
@@ -163,6 +182,10 @@ class Fleet:
         counts.connections = sum(station.connections for station in self.stations)
         counts.acknowledged = sum(station.core.outbox.acknowledged for station in self.stations)
         counts.unacknowledged = sum(station.core.outbox.durable_calls for station in self.stations)
+        evses = [state for station in self.stations for state in station.core.evses.values()]
+        powers_kw = [state.physics.trace.power_kw(state.physics.settled_at) for state in evses]
+        counts.charging, counts.power_kw = sum(power_kw > 0 for power_kw in powers_kw), sum(powers_kw)
+        counts.profiles = sum(len(station.core.held) for station in self.stations)
         counts.delivered_kwh = sum(
             state.physics.trace.register_kwh(state.physics.settled_at)
             for station in self.stations
@@ -183,8 +206,9 @@ class Fleet:
             car = random.choice(self._cars)
             came_at = self._clock.now()
             leaves_at = came_at + timedelta(hours=car.stay_h)
-            token_id = pseudonym(f"{station.settings.station.id} {self._counts.visits} {self._seed}")
-            visit = station.plug_in(evse.ocpp_evse_id, vehicle_of(car, evse), token_id, came_at, leaves_at)
+            who = f"{station.settings.station.id} {self._counts.visits} {self._seed}"
+            vehicle = vehicle_of(car, evse, drawn_kind(self._plan.vehicle_kinds, self._seed, who))
+            visit = station.plug_in(evse.ocpp_evse_id, vehicle, pseudonym(who), came_at, leaves_at)
             self._counts.visits += 1
             await self._clock.sleep(3600.0 * car.stay_h)
             self._counts.refused += visit.refused

@@ -41,15 +41,21 @@ class ServiceClient:
     Args:
         address: Where the service listens, for example ``http://127.0.0.1:8080``.
         key: An API key.
+        patience_s: How long to ask again while the service is down, or fails [s]; 0: it is asked once.
+        timeout_s: How long one answer may take [s].
     """
 
-    def __init__(self, address: str, key: str) -> None:
+    def __init__(
+        self, address: str, key: str, *, patience_s: float = LONGEST_SILENCE_S, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._address = address.rstrip("/")
+        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {key}"}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
         return self
 
@@ -63,7 +69,7 @@ class ServiceClient:
         """The JSON at ``path``."""
         return await self._call("GET", path, query=query)
 
-    async def post(self, path: str, body: Json, *, idempotency_key: str | None = None) -> Json:
+    async def post(self, path: str, body: Json | None, *, idempotency_key: str | None = None) -> Json:
         """Post ``body`` to ``path``; with a key, a repeat after a lost answer changes nothing."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return await self._call("POST", path, body=body, headers=headers)
@@ -100,7 +106,7 @@ class ServiceClient:
         if self._session is None:
             raise SourceUnavailable("the client is not open; use it in 'async with'")
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + LONGEST_SILENCE_S
+        give_up_at = loop.time() + self._patience_s
         while True:
             try:
                 async with self._session.request(
@@ -110,11 +116,12 @@ class ServiceClient:
                         content: Json = await answer.json()
                         return content
                     problem = await answer.json(content_type=None)
-                    if answer.status < FIRST_SERVER_ERROR or loop.time() > give_up_at:
+                    if answer.status < FIRST_SERVER_ERROR or loop.time() >= give_up_at:
                         raise ServiceRefused(answer.status, problem)
             except (aiohttp.ClientError, TimeoutError) as error:
-                if loop.time() > give_up_at:
-                    raise SourceUnavailable(f"{self._address} does not answer: {error}") from error
+                if loop.time() >= give_up_at:
+                    why = str(error) or type(error).__name__
+                    raise SourceUnavailable(f"{self._address} does not answer: {why}") from error
             await asyncio.sleep(RETRY_AFTER_S)
 
 

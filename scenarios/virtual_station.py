@@ -85,6 +85,10 @@ class CentralSystem:
         """The same for a station with a password of its own; ``None``: as it is."""
         return self if password is None else replace(self, password=password)
 
+    def seen_by(self, password: str | None, tls: SSLContext | None) -> CentralSystem:
+        """The same for a station with password or certificate of its own; ``None``: as it is."""
+        return replace(self.with_password(password), tls=self.tls if tls is None else tls)
+
 
 class VirtualStation:
     """One station.

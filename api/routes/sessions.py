@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from api.auth import Scope
 from api.operations import Call, Operation, Reply
 from api.schemas import DepartureTargetRequest, SessionFilter
-from api.views import SessionListView, SessionView, cursor_of, session_before
+from api.views import SessionListView, SessionView, cursor_of, cursor_value
 from optimizer.domain.ids import SessionId
 from optimizer.domain.session import DepartureTarget, Session, TargetSource
 from optimizer.errors import Conflict, InvalidRequest
@@ -19,7 +19,8 @@ _ROWS_AT_ONCE = 500
 async def sessions(call: Call, query: SessionFilter) -> Reply[SessionListView]:
     """List sessions in the order of plug-in, a page at a time."""
     found: list[Session] = []
-    after = session_before(query.cursor)
+    before = cursor_value(query.cursor)
+    after = SessionId(before) if before is not None else None
     while len(found) <= query.limit:
         rows = await call.service.stores.sessions.sessions(
             call.service.site.id, active_only=query.active is True, after=after, limit=_ROWS_AT_ONCE

@@ -10,10 +10,11 @@ from connectors.ocpp.call_queue import Answered, Unanswered
 from connectors.ocpp.capability import CapabilityStore, as_declared, preset_for
 from connectors.ocpp.limits import LimitLayers
 from connectors.ocpp.link import StationLink
-from connectors.ocpp.outbound import SettingName, Trigger
+from connectors.ocpp.outbound import SettingName
 from connectors.ocpp.settings import OcppSettings
 from connectors.ocpp.station import StationRecord
 from connectors.ocpp.translate import whole_number
+from optimizer.domain.operation import Trigger
 
 INTERVALS = (SettingName.METER_INTERVAL, SettingName.ALIGNED_INTERVAL)
 """Settings by which a station sends meter values during a transaction."""

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Protocol
 
 from connectors.ocpp.frames import Json
-from connectors.ocpp.outbound import Message, SettingName, Trigger
+from connectors.ocpp.outbound import Message, SettingName
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TokenId, TransactionId
+from optimizer.domain.operation import Trigger
 
 
 class Answers(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from typing import Protocol
@@ -12,27 +11,15 @@ import structlog
 
 from connectors.ocpp.call_queue import Answered, Refused, Unanswered
 from connectors.ocpp.dialect import Calls
-from connectors.ocpp.frames import Json
 from connectors.ocpp.link import StationLink
-from connectors.ocpp.outbound import Message, SettingName, Trigger, status_text
+from connectors.ocpp.outbound import Message, SettingName, status_text
 from connectors.ocpp.security import hash_password, new_password
 from optimizer.domain.ids import StationId, TokenId, TransactionId
+from optimizer.domain.operation import StationReply, Trigger
 from optimizer.errors import ChargerRefused, ChargerUnreachable
 
 YES = {"Accepted", "Scheduled", "RebootRequired", "Unlocked", "AcceptedCanceled"}
 """Words by which stations agree."""
-
-
-@dataclass(frozen=True, slots=True)
-class StationReply:
-    """A station's answer to an operator."""
-
-    accepted: bool
-    """Whether it agreed."""
-    status: str
-    """Its word, with its reason where it gave one."""
-    payload: Json
-    """The whole answer."""
 
 
 class PasswordStore(Protocol):

@@ -33,15 +33,6 @@ class SettingName(Enum):
     PASSWORD = "password of the connection"
 
 
-class Trigger(Enum):
-    """Messages that a station can be asked for."""
-
-    BOOT = "boot"
-    STATUS = "status"
-    METER_VALUES = "meter values"
-    HEARTBEAT = "heartbeat"
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A call ready to be sent."""

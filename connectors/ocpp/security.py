@@ -19,7 +19,7 @@ import structlog
 from aiohttp import web
 
 from optimizer.domain.ids import StationId
-from optimizer.errors import InvalidConfiguration
+from optimizer.errors import InvalidConfiguration, StorageFailed
 
 HASH_ROUNDS = 20_000
 """Rounds of PBKDF2. Keys are 16 to 40 random characters, so the hash guards against copies of the database, not
@@ -63,6 +63,14 @@ class StaticCredentials:
     async def password_hash(self, station_id: StationId) -> str | None:
         """The hash of one station."""
         return self._hashes.get(station_id)
+
+    async def replace_password(self, station_id: StationId, password_hash: str) -> None:  # noqa: ARG002 - none is
+        """Passwords that stand in the configuration alone cannot be changed.
+
+        Raises:
+            StorageFailed: Always.
+        """
+        raise StorageFailed("passwords stand in the configuration alone; name ocpp.passwords_file to change them")
 
 
 def new_password() -> str:
@@ -165,7 +173,7 @@ class StationGate:
         source = (station_id, request.remote or "")
         self._forget_old_failures()
         if self._failures[source] >= self._failed_logins_per_minute:
-            raise web.HTTPTooManyRequests(headers={"Retry-After": "60"})
+            raise web.HTTPTooManyRequests(text="too many wrong passwords", headers={"Retry-After": "60"})
         user_name, password = _basic_credentials(request.headers.get("Authorization", ""))
         stored = await self._credentials.password_hash(station_id) if self._credentials is not None else None
         if stored is None or user_name != station_id.encode() or not await self._fits(station_id, password, stored):
@@ -176,7 +184,9 @@ class StationGate:
                 remote=request.remote,
                 times=self._failures[source],
             )
-            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": 'Basic realm="OCPP"'})
+            raise web.HTTPUnauthorized(
+                text="wrong user name or password", headers={"WWW-Authenticate": 'Basic realm="OCPP"'}
+            )
 
     async def _fits(self, station_id: StationId, password: bytes, stored: str) -> bool:
         """Whether the password fits; one that did before is recognised without hashing it anew."""

@@ -25,6 +25,7 @@ from connectors.ocpp.health import StationHealth
 from connectors.ocpp.intake import StationIntake, TransactionLookup
 from connectors.ocpp.limits import LimitLayers, Place
 from connectors.ocpp.link import StationLink
+from connectors.ocpp.reports import StationReports
 from connectors.ocpp.security import StationGate
 from connectors.ocpp.settings import OcppSettings, Version
 from connectors.ocpp.skew import SkewMeter
@@ -92,6 +93,7 @@ class OcppCentralSystem:
         self._contacts = asyncio.Semaphore(settings.contacts_at_once)
         self._connects: dict[StationId, deque[float]] = {}
         self._closing = False
+        self._reports = StationReports(self._records, clock)
         self._log = structlog.get_logger(__name__)
 
     def recall(self, boots: Mapping[StationId, StationBooted]) -> None:
@@ -137,8 +139,9 @@ class OcppCentralSystem:
         record = self._records.get(station_id)
         if record is None:
             self._log.warning("unknown station refused", station_id=station_id[:48], remote=request.remote)
+            self._reports.met_stranger(station_id, request.remote or "", self._clock.now())
             raise web.HTTPNotFound(text="unknown station")
-        await self._gate.admit(request, station_id)
+        await self._let_in(request, record)
         if self._closing:
             raise web.HTTPServiceUnavailable(headers={"Retry-After": "10"})
         self._limit_reconnects(station_id)
@@ -164,6 +167,14 @@ class OcppCentralSystem:
         silence_limit_s = self._settings.silence_limit_s if pings is None else None
         await self.converse(station_id, version, socket, abort, silence_limit_s)
         return socket
+
+    async def _let_in(self, request: web.Request, record: StationRecord) -> None:
+        """Return when the gate lets the station in; where it does not, its operator is told why."""
+        try:
+            await self._gate.admit(request, record.station.id)
+        except web.HTTPException as refusal:
+            record.health.refused(self._clock.now(), f"from {request.remote}: {refusal.status} {refusal.text or ''}")
+            raise
 
     def _version_for(self, request: web.Request, station_id: StationId) -> Version | None:
         """The first version that the station offers and we serve; without an offer what the settings assume."""
@@ -213,8 +224,7 @@ class OcppCentralSystem:
         link, older = StationLink(connection, calls), self._links.get(station_id)
         contact = StationContact(record, link, self._layers, self._capabilities, settings)
         self._links[station_id] = link
-        record.health.connections += 1
-        record.health.connected_at = self._clock.now()
+        record.health.connected(self._clock.now(), version.number)
         try:
             if older is not None:
                 await older.connection.end(WSCloseCode.POLICY_VIOLATION, "a newer connection took its place")
@@ -231,7 +241,7 @@ class OcppCentralSystem:
         station_id = record.station.id
         if self._links.get(station_id) is link:
             del self._links[station_id]
-            record.health.connected_at = None
+            record.health.disconnected(self._clock.now())
             await self._events.station_disconnected(station_id, self._clock.now())
 
     def _dialect(self, version: Version, intake: StationIntake) -> tuple[Answers, Calls]:
@@ -251,6 +261,11 @@ class OcppCentralSystem:
             NotFound: There is no such station.
         """
         return self._record(station_id).health
+
+    @property
+    def reports(self) -> StationReports:
+        """How the stations fare, for their operators."""
+        return self._reports
 
     def external_bound_kw(self, evse_id: EvseId, at: datetime) -> float | None:
         """The tightest limit that others set at an EVSE (OCPP 2.x NotifyChargingLimit) [kW]; ``None``: none holds.

@@ -251,6 +251,9 @@ class StationConnection:
             try:
                 call.settle(await self._call_out(call))
             finally:
+                # A station that restarts answers and hangs up at once: its answer counts.
+                if self._answer is not None and self._answer.done():
+                    call.settle(self._answer.result())
                 call.settle(Unanswered("the connection ended"))
                 self._late_ids.extend(self._awaited_ids)
                 self._awaited_ids.clear()

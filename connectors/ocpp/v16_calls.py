@@ -9,11 +9,12 @@ from typing import Any, Final
 from ocpp.v16 import call, datatypes, enums
 
 from connectors.ocpp.frames import Json
-from connectors.ocpp.outbound import Message, SettingName, Trigger, message_of
+from connectors.ocpp.outbound import Message, SettingName, message_of
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, instant_text, parts
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TokenId, TransactionId
+from optimizer.domain.operation import Trigger
 from optimizer.errors import InvalidInput
 
 _PURPOSES: Final = {
@@ -27,6 +28,8 @@ _TRIGGERS: Final = {
     Trigger.STATUS: enums.MessageTrigger.status_notification,
     Trigger.METER_VALUES: enums.MessageTrigger.meter_values,
     Trigger.HEARTBEAT: enums.MessageTrigger.heartbeat,
+    Trigger.LOG_STATUS: enums.MessageTrigger.diagnostics_status_notification,
+    Trigger.FIRMWARE_STATUS: enums.MessageTrigger.firmware_status_notification,
 }
 
 

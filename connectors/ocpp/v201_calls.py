@@ -9,11 +9,12 @@ from typing import Any, Final
 from ocpp.v201 import call, datatypes, enums
 
 from connectors.ocpp.frames import Json
-from connectors.ocpp.outbound import Message, SettingName, Trigger, checked, message_of
+from connectors.ocpp.outbound import Message, SettingName, checked, message_of
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, instant_text, part, parts
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TokenId, TransactionId
+from optimizer.domain.operation import Trigger
 from optimizer.errors import InvalidInput
 
 _PURPOSES: Final = {
@@ -27,6 +28,8 @@ _TRIGGERS: Final = {
     Trigger.STATUS: enums.MessageTriggerEnumType.status_notification,
     Trigger.METER_VALUES: enums.MessageTriggerEnumType.meter_values,
     Trigger.HEARTBEAT: enums.MessageTriggerEnumType.heartbeat,
+    Trigger.LOG_STATUS: enums.MessageTriggerEnumType.log_status_notification,
+    Trigger.FIRMWARE_STATUS: enums.MessageTriggerEnumType.firmware_status_notification,
 }
 
 

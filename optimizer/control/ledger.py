@@ -179,6 +179,12 @@ class SessionLedger:
         evses = [evse for evse in self._site.evses.values() if evse.station_id == station_id]
         return any(not self._is_taken(evse, token_id, claims) for evse in evses)
 
+    async def may_start(self, evse_id: EvseId, token_id: TokenId) -> bool:
+        """Whether a token may begin to charge at an EVSE now."""
+        if not self._knows_token(token_id):
+            return False
+        return not self._is_taken(self._site.evses[evse_id], token_id, await self._claims(self._clock.now()))
+
     # --- transactions -----------------------------------------------------------------------------------------------
 
     async def transaction_begun(self, event: TransactionBegun) -> TransactionOpened:

@@ -19,11 +19,16 @@ from api.auth import ApiKey, KeyRing, Scope, hash_of
 from api.metrics import ServiceMetrics
 from api.readiness import Readiness
 from api.service import Service
+from connectors.ocpp.operations import StationOperations
+from connectors.ocpp.security import SecurityProfile, StationGate
+from connectors.ocpp.server import OcppCentralSystem
+from connectors.ocpp.settings import OcppSettings
 from connectors.storage.stores import DatabaseStores, open_stores
+from optimizer.control.track import TrackedEvse
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.charger import LimitCommand, LimitState
 from optimizer.domain.cost import SiteBill
-from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId
+from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId, TokenId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
@@ -114,6 +119,7 @@ class NotedControl:
     bill: SiteBill | None = None
     failure: Exception | None = None
     stores: Stores | None = None
+    tracked: tuple[TrackedEvse, ...] = ()
 
     def guard_soon(self) -> None:
         self.asked.append("guard")
@@ -137,6 +143,12 @@ class NotedControl:
     async def last_outcome(self) -> PlanOutcome | None:
         assert self.stores is not None
         return next(iter(await self.stores.plans.outcomes(SiteId("garage"), 1)), None)
+
+    async def may_start(self, evse_id: EvseId, token_id: TokenId) -> bool:
+        return token_id != "stranger"
+
+    async def tracking(self) -> tuple[TrackedEvse, ...]:
+        return self.tracked
 
     async def cost_so_far(self) -> SiteBill | None:
         if self.failure is not None:
@@ -218,12 +230,16 @@ async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
     clock, control, site = HandClock(), NotedControl(), garage()
     async with await open_stores(f"sqlite:///{tmp_path}/test.db", [site], wall_clock=clock) as stores:
         control.stores = stores
+        # Nobody listens: no station is connected, whatever the gateway above says.
+        central = OcppCentralSystem(site.stations, None, clock, OcppSettings(), StationGate(SecurityProfile.NONE))
         readiness = Readiness(site.id, stores, clock, greatest_guard_age_s=3, greatest_plan_age_s=900)
         service = Service(
             site=site,
             clock=clock,
             stores=stores,
             gateway=OnlineGateway(),
+            operator=StationOperations(central.link),
+            reporter=central.reports,
             tariffs=FlatTariffs(),
             control=control,
             keys=KeyRing([ApiKey(scope.value, hash_of(key), frozenset({scope})) for scope, key in KEYS.items()]),

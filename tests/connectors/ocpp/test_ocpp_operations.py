@@ -6,9 +6,9 @@ import pytest
 from aiohttp import encode_basic_auth
 
 from connectors.ocpp.operations import StationOperations
-from connectors.ocpp.outbound import Trigger
 from connectors.ocpp.security import SecurityProfile, StationGate, hash_password, password_fits
 from optimizer.domain.ids import StationId, TokenId, TransactionId
+from optimizer.domain.operation import Trigger
 from optimizer.errors import ChargerRefused, ChargerUnreachable, InvalidInput, NotFound
 
 S16, S201 = StationId("S16"), StationId("S201")
