@@ -151,11 +151,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             meters_kept=_meters_kept(configuration),
         )
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
-        behaviour = configuration.ocpp.behaviour
-        central = OcppCentralSystem(
-            site.stations, runtime.ledger, clock, behaviour, gate, stores.sessions, capabilities
-        )
-        central.recall(await stores.connectors.station_boots())
+        central = await _central(configuration, runtime, clock, gate, stores, capabilities)
         gateway.connect(central)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock)
@@ -179,6 +175,23 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         )
         async with _serving(configuration, service, central, tls, runtime, jobs) as started:
             yield started
+
+
+async def _central(
+    configuration: Configuration,
+    runtime: SiteRuntime,
+    clock: Clock,
+    gate: StationGate,
+    stores: DatabaseStores,
+    capabilities: CapabilityStore,
+) -> OcppCentralSystem:
+    """The endpoint that stations connect to, with what they said of themselves before the service started."""
+    behaviour = configuration.ocpp.behaviour
+    central = OcppCentralSystem(
+        runtime.site.stations, runtime.ledger, clock, behaviour, gate, stores.sessions, capabilities
+    )
+    central.recall(await stores.connectors.station_boots())
+    return central
 
 
 @asynccontextmanager

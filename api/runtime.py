@@ -176,6 +176,11 @@ class SiteRuntime:
         )
 
     @property
+    def site(self) -> Site:
+        """Which site."""
+        return self._site
+
+    @property
     def ledger(self) -> SessionLedger:
         """Takes what stations tell."""
         return self._controller.ledger
