@@ -145,22 +145,36 @@ def compare_strategies(
 
 
 def _scenario(file: str, start: datetime | None, end: datetime | None, seed: int | None, console: Console) -> Scenario:
-    from scenarios.scenario_files import catalogue_path, load_scenario
+    from scenarios.scenario_files import load_scenario
 
-    path = Path(file)
-    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
-        path = catalogue_path(file)
     changes: dict[str, Any] = {} if seed is None else {"seed": seed}
-    scenario = load_scenario(path, changes)
+    scenario = load_scenario(scenario_path(file), changes)
     if scenario.set_aside:
         console.print(_set_aside_text(scenario), highlight=False)
     if start is None and end is None:
         return scenario
+    return scenario.between(*replayed_window(start, end, scenario))
+
+
+def scenario_path(file: str) -> Path:
+    """The file of a scenario that is named by its path, or by its name in the catalogue."""
+    from scenarios.scenario_files import catalogue_path
+
+    path = Path(file)
+    return catalogue_path(file) if not path.exists() and path.suffix == "" and len(path.parts) == 1 else path
+
+
+def replayed_window(start: datetime | None, end: datetime | None, scenario: Scenario) -> tuple[datetime, datetime]:
+    """First and last instant to replay [UTC].
+
+    Raises:
+        InvalidInput: They are outside the scenario, out of order, or between two steps.
+    """
     first = _instant("--start", start, scenario) if start is not None else scenario.start
     last = _instant("--end", end, scenario) if end is not None else scenario.end
     if last <= first:
         raise InvalidInput("--end", last.isoformat(), f"must be after {first.isoformat()}")
-    return scenario.between(first, last)
+    return first, last
 
 
 def _set_aside_text(scenario: Scenario) -> str:
