@@ -177,7 +177,7 @@ def _progress(console: Console, total: int, done: int) -> Iterator[tuple[Progres
 def _shown_table(rows: Sequence[SweepRow], variations: Sequence[Variation], currency: str) -> Table:
     table = Table(title=f"{len(rows)} replays, costs in {currency}", title_justify="left")
     for variation in variations:
-        table.add_column(variation.name, justify="right")
+        table.add_column(variation.name.replace(".", ".\n"), justify="right", overflow="fold")
     for heading, _ in SHOWN.values():
         table.add_column(heading, justify="right")
     for row in sorted(rows, key=lambda row: row.number):

@@ -281,7 +281,9 @@ class _Sweep:
             return
         if self._running:
             self._workers.interrupt()
-        self._executor.shutdown(wait=not self._running, cancel_futures=True)
+        for future in self._running:
+            future.cancel()
+        self._executor.shutdown(wait=not self._running)
         self._executor = None
         self._running.clear()
 

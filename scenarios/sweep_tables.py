@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,11 @@ def draw_sweep(rows: Sequence[SweepRow], variations: Sequence[Variation], path: 
     for axes, (name, figures) in zip(panels, PANELS.items(), strict=True):
         for place, (label, line) in enumerate(lines.items()):
             colour = palette(place if len(lines) <= 10 else place / (len(lines) - 1))
-            _draw_line(axes, line, first, figures, colour, label)
+            # The first one thickest: lines that lie on one another stay visible.
+            width = max(1.2, 4.0 - place)
+            _draw_line(
+                axes, line, first, figures, {"color": colour, "linewidth": width, "markersize": 2.5 * width}, label
+            )
         axes.set_ylabel(_label(name, done[0]))
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         axes.grid(alpha=0.3)
@@ -155,7 +159,12 @@ def draw_sweep(rows: Sequence[SweepRow], variations: Sequence[Variation], path: 
 
 
 def _draw_line(
-    axes: Any, line: list[SweepRow], first: Variation, figures: Sequence[str | None], colour: Any, label: str
+    axes: Any,
+    line: list[SweepRow],
+    first: Variation,
+    figures: Sequence[str | None],
+    look: Mapping[str, Any],
+    label: str,
 ) -> None:
     places = _places(first)
     line = sorted(line, key=lambda row: places[repr(row.point[first.name])])
@@ -163,7 +172,7 @@ def _draw_line(
     for name, style in zip(figures, ("-o", "--", ":"), strict=True):
         if name is not None:
             values = [row.figures[name] for row in line]
-            axes.plot(across, values, style, color=colour, markersize=4, label=label if style == "-o" else None)
+            axes.plot(across, values, style, label=label if style == "-o" else None, **look)
 
 
 def _places(variation: Variation) -> dict[str, float]:

@@ -174,7 +174,9 @@ def _pv_changes(content: Content, value: Any) -> Changes:
         for field in ("peak_kw", "inverter_kw")
         if field in array
     }
-    if "weather_file" not in pv:
+    if "constant_kw" in pv:
+        changes["pv.constant_kw"] = pv["constant_kw"] * growth
+    elif "weather_file" not in pv:
         changes["pv.factor"] = pv.get("factor", 1.0) * growth
     return changes
 
