@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from optimizer.domain.plan import Fallback, PlanOutcome, SolveFigures
+from optimizer.domain.plan import PlanOutcome, SolveFigures
 from optimizer.errors import InvalidInput, PlanningFailed
-from optimizer.planning.heuristics import FALLBACK, HEURISTICS
+from optimizer.planning.fallback import fallback_of
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solve import plan_charging
@@ -38,4 +38,4 @@ def plan_with(problem: ChargingProblem, settings: PlanningSettings | None = None
         return solve_reference(reference_model(problem, settings), backend.removeprefix(PYOMO))
     except PlanningFailed as failure:
         figures = SolveFigures(build_s=0.0, solve_s=0.0, total_s=0.0, rows=0, columns=0, solves=0)
-        return Fallback(HEURISTICS[FALLBACK](problem), FALLBACK, str(failure), figures)
+        return fallback_of(problem, str(failure), figures)

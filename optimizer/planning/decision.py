@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optimizer.domain.ids import PlanId
 from optimizer.domain.plan import BindingReason, Plan, SessionPlan, Shortfall
 from optimizer.domain.session import PriorityTier
-from optimizer.planning.problem import ChargingProblem, FloatArray
+from optimizer.planning.problem import LATER_SHARE, ChargingProblem, FloatArray
 
 NEGLIGIBLE_KWH = 1e-3
 """Energy below which a target counts as met: a thousandth of a kWh is below what a meter shows."""
@@ -61,7 +61,7 @@ def unserved_kwh(problem: ChargingProblem, decision: Decision) -> FloatArray:
     loss = 1.0 / (sessions.charge_efficiency * sessions.discharge_efficiency)
     net_kw = session_power_kw(problem, decision) - decision.discharge_kw * loss[:, None]
     delivered = (targets.counted_h * net_kw[targets.session]).sum(axis=1)
-    return np.asarray(np.maximum(0.0, targets.need_kwh - delivered))
+    return np.asarray(np.maximum(0.0, targets.due_kwh - delivered))
 
 
 def peaks_kw(problem: ChargingProblem, grid_import_kw: FloatArray) -> FloatArray:
@@ -114,6 +114,7 @@ def shortfalls(problem: ChargingProblem, decision: Decision) -> tuple[Shortfall,
         session = int(targets.session[index])
         reachable, full_kw = _reach(problem, index, session)
         need = float(targets.need_kwh[index])
+        reachable += float(targets.later_kwh[index]) / LATER_SHARE
         out_of_reach = max(0.0, min(need - reachable, float(missing[index])))
         since = None
         if out_of_reach > NEGLIGIBLE_KWH and full_kw > 0:

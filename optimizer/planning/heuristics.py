@@ -102,13 +102,16 @@ class Handout:
 
     def end(self) -> None:
         """Finish the slot: count the energy."""
-        sessions = self.problem.sessions
-        power = np.zeros(sessions.count)
-        np.add.at(power, self.problem.modes.session, self.power_kw[:, self.slot])
-        energy = power * sessions.plugged_h[:, self.slot]
+        energy = self.energy_kwh(self.slot)
         self.needed_kwh -= energy
         self.permitted_kwh -= energy
-        self.content_kwh += energy * sessions.charge_efficiency
+        self.content_kwh += energy * self.problem.sessions.charge_efficiency
+
+    def energy_kwh(self, slot: int) -> FloatArray:
+        """Energy handed out in a slot [kWh], shape (sessions,)."""
+        power = np.zeros(self.problem.sessions.count)
+        np.add.at(power, self.problem.modes.session, self.power_kw[:, slot])
+        return np.asarray(power * self.problem.sessions.plugged_h[:, slot])
 
     def wanted_kw(self, session: int, mode: int) -> float:
         """Power that the vehicle would take in this slot and mode if it were alone [kW]; 0 where it cannot."""
@@ -208,7 +211,7 @@ def uncontrolled(problem: ChargingProblem) -> Plan:
         for session in handout.begin(slot):
             handout.serve(session)
         handout.end()
-    return _plan(handout)
+    return finished(handout)
 
 
 def first_come(problem: ChargingProblem) -> Plan:
@@ -224,10 +227,11 @@ def earliest_departure(problem: ChargingProblem) -> Plan:
 
 def least_laxity(problem: ChargingProblem) -> Plan:
     """Serve in the order of laxity: time to departure less time needed at full power."""
-    return _sorted_plan(problem, _laxity_key(problem))
+    return _sorted_plan(problem, laxity_key(problem))
 
 
-def _laxity_key(problem: ChargingProblem) -> SortKey:
+def laxity_key(problem: ChargingProblem) -> SortKey:
+    """Laxity of a session at the slot in hand: time to departure less time needed at full power [h]."""
     leaves_h = _leaving_h(problem)
     full_kw = np.zeros(problem.sessions.count)
     np.maximum.at(full_kw, problem.modes.session, problem.modes.max_kw.max(axis=1, initial=0.0))
@@ -241,15 +245,15 @@ def _laxity_key(problem: ChargingProblem) -> SortKey:
 
 def equal_share(problem: ChargingProblem) -> Plan:
     """Give everyone the same power as far as it can be used; who has least time is the first to get a minimum."""
-    laxity = _laxity_key(problem)
+    laxity = laxity_key(problem)
     handout = Handout(problem, wires_of(problem))
     for slot in range(problem.slot_count):
         active = handout.begin(slot)
         _serve_promises(handout, active)
-        running = _serve_minimums(handout, _ordered(handout, active, laxity))
+        running = _serve_minimums(handout, ordered(handout, active, laxity))
         _raise_evenly(handout, running)
         handout.end()
-    return _plan(handout)
+    return finished(handout)
 
 
 def round_robin(problem: ChargingProblem) -> Plan:
@@ -263,7 +267,7 @@ def round_robin(problem: ChargingProblem) -> Plan:
         while queue:
             queue = [mode for mode in queue if _give_step(handout, mode)]
         handout.end()
-    return _plan(handout)
+    return finished(handout)
 
 
 def _give_step(handout: Handout, mode: int) -> bool:
@@ -327,7 +331,8 @@ def _headroom_kw(handout: Handout, mode: int) -> float:
     return handout.wanted_kw(session, mode) - float(handout.power_kw[mode, handout.slot])
 
 
-def _ordered(handout: Handout, active: Iterable[int], key: SortKey) -> list[int]:
+def ordered(handout: Handout, active: Iterable[int], key: SortKey) -> list[int]:
+    """Sessions by tier, and by ``key`` within it."""
     tiers = handout.problem.sessions.tier
     return sorted(active, key=lambda session: (int(tiers[session]), key(handout, session), session))
 
@@ -335,10 +340,10 @@ def _ordered(handout: Handout, active: Iterable[int], key: SortKey) -> list[int]
 def _sorted_plan(problem: ChargingProblem, key: SortKey) -> Plan:
     handout = Handout(problem, wires_of(problem))
     for slot in range(problem.slot_count):
-        for session in _ordered(handout, handout.begin(slot), key):
+        for session in ordered(handout, handout.begin(slot), key):
             handout.serve(session)
         handout.end()
-    return _plan(handout)
+    return finished(handout)
 
 
 def _leaving_h(problem: ChargingProblem) -> FloatArray:
@@ -352,7 +357,8 @@ def _leaving_h(problem: ChargingProblem) -> FloatArray:
     return np.asarray(leaves)
 
 
-def _plan(handout: Handout) -> Plan:
+def finished(handout: Handout) -> Plan:
+    """The plan that follows from what was handed out."""
     problem = handout.problem
     decision = Decision(
         power_kw=handout.power_kw,

@@ -31,6 +31,12 @@ LIMIT_SOURCES = tuple(LimitSource)
 SQRT3_LESS_1 = 3.0**0.5 - 1.0
 """Slope of the two facets that keep the sum of currents at +30 and -30 degrees within a circle, from inside."""
 
+NO_NEED_KWH = 1e-6
+"""Need that counts as none: it is below what a solver tells from zero [kWh]."""
+
+LATER_SHARE = 0.5
+"""Share of a vehicle's full power that it is taken to get after the horizon, where others will want power as well."""
+
 _AXES = {"s": "sessions", "m": "modes", "k": "targets", "c": "circuits", "t": "slots", "p": "phases", "d": "charges"}
 
 
@@ -179,6 +185,8 @@ class TargetArrays:
     """By when [UTC]."""
     need_kwh: FloatArray = field(metadata=_axes("k", low=0.0))
     """Energy still needed by then, at the meter, from now on [kWh]."""
+    later_kwh: FloatArray = field(metadata=_axes("k", low=0.0))
+    """Part of it that can wait until after the horizon [kWh]."""
     counted_h: FloatArray = field(metadata=_axes("kt", low=0.0))
     """Part of the slot in which the vehicle is there and the target not yet due [h]."""
 
@@ -186,6 +194,12 @@ class TargetArrays:
     def count(self) -> int:
         """Number of targets."""
         return len(self.depart_at)
+
+    @cached_property
+    def due_kwh(self) -> FloatArray:
+        """Energy that this plan is to deliver [kWh], shape (targets,)."""
+        due = self.need_kwh - self.later_kwh
+        return np.where(due > NO_NEED_KWH, due, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

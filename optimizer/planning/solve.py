@@ -8,7 +8,7 @@ from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome, 
 from optimizer.errors import PlanningFailed
 from optimizer.planning.decision import Decision, plan_of
 from optimizer.planning.explain import reasons_of
-from optimizer.planning.heuristics import FALLBACK, HEURISTICS
+from optimizer.planning.fallback import fallback_of
 from optimizer.planning.highs import SolverAnswer, SolverModel
 from optimizer.planning.model import LinearModel, weighted_sum
 from optimizer.planning.objectives import Weights, money, money_offset, shaping
@@ -38,7 +38,7 @@ def plan_charging(
     try:
         return _solved(solving, memory)
     except PlanningFailed as failure:
-        return Fallback(HEURISTICS[FALLBACK](problem), FALLBACK, str(failure), solving.figures())
+        return fallback_of(problem, str(failure), solving.figures(), solving.linear_kw)
 
 
 def checked_plan(
@@ -53,7 +53,7 @@ def checked_plan(
     if not broken or isinstance(outcome, Fallback):
         return outcome
     reason = f"the solver's plan breaks a law: {broken[0]}"
-    return Fallback(HEURISTICS[FALLBACK](problem), FALLBACK, reason, outcome.figures)
+    return fallback_of(problem, reason, outcome.figures)
 
 
 def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:
@@ -69,6 +69,7 @@ def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:
     if memory is not None:
         memory.remember(problem, staged.model, solver.basis())
     linear = Found(staged, relaxed.values)
+    solving.linear_kw = problem.over_modes(np.add, power_of(problem, staged.model, relaxed.values))
     solving.least_cost = linear.objective
     solving.money_scale = abs(weighted_sum(money(problem, staged.model), linear.values) + money_offset(problem))
     prices = _marginal_prices(problem, staged.model, relaxed)

@@ -102,6 +102,8 @@ class Solving:
     """Money of the linear optimum, which relative gaps refer to [currency]."""
     least_cost: float = 0.0
     """Objective of the linear optimum."""
+    linear_kw: FloatArray | None = None
+    """Powers of the linear optimum [kW], shape (sessions, slots); ``None`` until it is found."""
 
     @property
     def time_left_s(self) -> float:

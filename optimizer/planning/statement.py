@@ -16,7 +16,9 @@ from optimizer.domain.moment import Interval, require_utc
 from optimizer.domain.site import ALL_PHASES, Circuit, Wiring
 from optimizer.errors import InvalidInput
 from optimizer.planning.problem import (
+    LATER_SHARE,
     LIMIT_SOURCES,
+    NO_NEED_KWH,
     BatteryState,
     ChargingProblem,
     CircuitArrays,
@@ -30,6 +32,7 @@ from optimizer.planning.problem import (
 from optimizer.planning.requests import (
     ChargingRequest,
     DemandTerm,
+    EnergyNeed,
     LimitScope,
     PhaseMode,
     PlanPrices,
@@ -74,9 +77,6 @@ class _Grid:
             raise InvalidInput(where, circuit_id, f"name one of the circuits {sorted(self.circuit_index)}")
         return self.circuit_index[circuit_id]
 
-
-NO_NEED_KWH = 1e-6
-"""Need that counts as none: it is below what a solver tells from zero [kWh]."""
 
 NO_PRICES = PlanPrices()
 """Nothing but energy has a price."""
@@ -260,8 +260,18 @@ def _targets(grid: _Grid, requests: Sequence[ChargingRequest]) -> TargetArrays:
         session=np.array([index for index, _, _ in pairs], dtype=np.int64),
         depart_at=tuple(need.by for _, _, need in pairs),
         need_kwh=np.array([need.energy_kwh if need.energy_kwh > NO_NEED_KWH else 0.0 for _, _, need in pairs]),
+        later_kwh=np.array([_later_kwh(grid, request, need) for _, request, need in pairs]),
         counted_h=_rows(counted, (len(pairs), grid.slot_count)),
     )
+
+
+def _later_kwh(grid: _Grid, request: ChargingRequest, need: EnergyNeed) -> float:
+    """What a vehicle that stays longer than the horizon may be given after it [kWh]."""
+    leaves_at = request.leaves_at
+    until = need.by if leaves_at is None else min(need.by, leaves_at)
+    from_then = max(grid.boundaries[-1], request.arrive_at or grid.boundaries[0])
+    later_h = max(0.0, (until - from_then) / timedelta(hours=1))
+    return LATER_SHARE * _greatest_kw(request) * later_h
 
 
 def _circuits(

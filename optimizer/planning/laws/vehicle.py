@@ -176,19 +176,19 @@ def content_band(problem: ChargingProblem) -> tuple[FloatArray, FloatArray]:
 def departure_target(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:
     """State that energy is delivered by a time; what cannot be is ``unserved_kwh``.
 
-    Columns ``unserved_kwh[k,q]`` in ``[0, need_kwh[k] / steps]``, one for each fairness step q.
+    Columns ``unserved_kwh[k,q]`` in ``[0, due_kwh[k] / steps]``, one for each fairness step q.
     Row ``departure_target[k]``: sum over t of ``counted_h * power_kw`` less discharged energy with its losses, plus the
-    sum over q of ``unserved_kwh[k,q]``, is at least ``need_kwh[k]``.
+    sum over q of ``unserved_kwh[k,q]``, is at least ``due_kwh[k]``.
     """
     del scope
     targets = problem.targets
-    wanted = np.flatnonzero(targets.need_kwh > 0)
+    wanted = np.flatnonzero(targets.due_kwh > 0)
     if not len(wanted):
         return
     target = np.repeat(wanted, FAIRNESS_STEPS)
     step = np.tile(np.arange(FAIRNESS_STEPS), len(wanted))
-    unserved = build.add_columns("unserved_kwh", "kq", (target, step), 0.0, targets.need_kwh[target] / FAIRNESS_STEPS)
-    rows = build.add_rows("departure_target", "k", (wanted,), targets.need_kwh[wanted], np.inf)
+    unserved = build.add_columns("unserved_kwh", "kq", (target, step), 0.0, targets.due_kwh[target] / FAIRNESS_STEPS)
+    rows = build.add_rows("departure_target", "k", (wanted,), targets.due_kwh[wanted], np.inf)
     build.add_entries(np.repeat(rows.indices, FAIRNESS_STEPS), unserved.indices, 1.0)
     for place in _rounds(targets.session[wanted]):
         row_of = np.full(problem.sessions.count, -1, dtype=np.int64)

@@ -97,6 +97,11 @@ class Given:
         return self.problem.battery
 
     @cached_property
+    def due_kwh(self) -> dict[str, float]:
+        """What the plan is to deliver of each target [kWh]."""
+        return table(self.problem.targets.due_kwh, "k", self.labels)
+
+    @cached_property
     def session_of(self) -> dict[str, str]:
         """The session of each mode."""
         names = self.labels["s"]

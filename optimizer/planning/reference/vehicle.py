@@ -110,9 +110,9 @@ def departure_target(model: Any, given: Given, scope: GivenScope) -> None:
     """State that energy is delivered by a time; what cannot be is ``unserved_kwh``."""
     del scope
     targets, steps = given.targets, range(FAIRNESS_STEPS)
-    wanted = [k for k in targets if targets.need_kwh[k] > 0]
+    wanted = [k for k in targets if given.due_kwh[k] > 0]
     model.unserved_kwh = Var(
-        list(product(wanted, steps)), bounds=lambda _, k, *_q: (0.0, targets.need_kwh[k] / FAIRNESS_STEPS)
+        list(product(wanted, steps)), bounds=lambda _, k, *_q: (0.0, given.due_kwh[k] / FAIRNESS_STEPS)
     )
 
     def met(model: Any, k: str) -> Any:
@@ -120,7 +120,7 @@ def departure_target(model: Any, given: Given, scope: GivenScope) -> None:
         delivered = charging(model, given, s, {t: counted_h[k, t] for t in given.slots})
         drawn = discharging(model, s, {t: -counted_h[k, t] * given.net_loss[s] for t in given.slots})
         missing = [model.unserved_kwh[k, q] for q in steps]
-        return total(delivered, drawn, missing) >= targets.need_kwh[k]
+        return total(delivered, drawn, missing) >= given.due_kwh[k]
 
     model.departure_target = Constraint(wanted, rule=met)
 
