@@ -162,7 +162,9 @@ async def test_orders_have_their_effect_at_the_station(tmp_path: Path, station_i
         await garage.order(station_id, "local-list", {"token_ids": []})
         assert core.local_list == {}
         assert (await garage.order(station_id, "clear-cache"))["accepted"]
-        assert (await garage.order(station_id, "trigger", {"message": "meter_values", "evse_id": station_id}))["accepted"]
+        assert (await garage.order(station_id, "trigger", {"message": "meter_values", "evse_id": station_id}))[
+            "accepted"
+        ]
         status, told = await garage.ask("GET", f"/v1/stations/{station_id}/composite-schedule?duration_s=600")
         assert (status, told["accepted"]) == (200, True)
         before = garage.stations[station_id].connections
