@@ -50,7 +50,7 @@ class CountedThreads(ThreadPoolExecutor):
         return future
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Leave out of garbage collection what lasts as long as the service: modules, tables, messages' schemas."""
     gc.collect()
     gc.freeze()
@@ -71,7 +71,7 @@ async def _serve(configuration: Configuration) -> int:
             http=f"http://{configuration.http.host}:{started.http_port}",
             ocpp=f"{configuration.ocpp.host}:{started.ocpp_port}",
         )
-        _settle_memory()
+        settle_memory()
         told_to_stop = asyncio.create_task(stop.wait())
         await asyncio.wait({told_to_stop, started.control}, return_when=asyncio.FIRST_COMPLETED)
         failed = not told_to_stop.done()
