@@ -20,6 +20,9 @@ ON_SHARE = 0.1
 ZERO_KW = 1e-6
 """Power below which the solver means zero."""
 
+ENOUGH_KWH = 1e-9
+"""Energy that counts as none."""
+
 
 def nowhere(problem: ChargingProblem) -> BoolArray:
     """No pair at all, shape (modes, slots)."""
@@ -51,7 +54,7 @@ def support_of(problem: ChargingProblem, power_kw: FloatArray, wires: Wires) -> 
         _regain(problem, session, chosen, support, most_kwh, float(wanted[session] - reachable[session]))
     _fill_slots(problem, support, chosen, least_kw)
     forced = _by_session(problem, np.where(support, least_kwh, 0.0))
-    for session in np.flatnonzero(forced > problem.sessions.most_kwh + 1e-9).tolist():
+    for session in np.flatnonzero(forced > problem.sessions.most_kwh + ENOUGH_KWH).tolist():
         _shed(problem, session, chosen, support, least_kwh, float(forced[session] - problem.sessions.most_kwh[session]))
     fit_wires(support, chosen, least_kw, wires)
     return np.asarray(support)
@@ -131,7 +134,7 @@ def _regain(
     for mode, slot in _pairs(problem, session, ~support & (chosen > ZERO_KW), chosen):
         support[mode, slot] = True
         short -= float(most_kwh[mode, slot])
-        if short <= 0:
+        if short <= ENOUGH_KWH:
             return
 
 
@@ -141,7 +144,7 @@ def _shed(
     for mode, slot in _pairs(problem, session, support, -chosen):
         support[mode, slot] = False
         over -= float(least_kwh[mode, slot])
-        if over <= 0:
+        if over <= ENOUGH_KWH:
             return
 
 

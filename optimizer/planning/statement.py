@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any
@@ -15,6 +15,7 @@ from optimizer.domain.ids import CircuitId, SiteId
 from optimizer.domain.moment import Interval, require_utc
 from optimizer.domain.site import ALL_PHASES, Circuit, Wiring
 from optimizer.errors import InvalidInput
+from optimizer.planning.attainable import attainable_kwh
 from optimizer.planning.problem import (
     LATER_SHARE,
     LIMIT_SOURCES,
@@ -113,11 +114,12 @@ def charging_problem(
         InvalidInput: A value cannot be used; the text names field, value and fix.
     """
     grid = _grid_of(boundaries, circuits)
+    modes = _modes(grid, requests)
     return ChargingProblem(
         site_id=site_id,
         boundaries=grid.boundaries,
-        sessions=_sessions(grid, requests),
-        modes=_modes(grid, requests),
+        sessions=_with_attainable_energy(_sessions(grid, requests), modes),
+        modes=modes,
         targets=_targets(grid, requests),
         circuits=_circuits(grid, circuits, limits, loads, outlook),
         supply=_supply(grid, outlook),
@@ -202,6 +204,21 @@ def _sessions(grid: _Grid, requests: Sequence[ChargingRequest]) -> SessionArrays
         previous_kw=_rows([np.array([kw or 0.0 for kw in row]) for row in previous], per_slot),
         has_previous=_rows([np.array([kw is not None for kw in row]) for row in previous], per_slot),
     )
+
+
+def _with_attainable_energy(sessions: SessionArrays, modes: ModeArrays) -> SessionArrays:
+    """The sessions with no more to plan than minimum currents let them take.
+
+    Of several modes, of discharging and of a taper nothing is known here; those sessions stay as they are.
+    """
+    most = np.array(sessions.most_kwh)
+    alone = np.bincount(modes.session, minlength=sessions.count) == 1
+    free = alone & ~np.isfinite(sessions.knee_kwh) & (sessions.most_discharge_kw == 0)
+    for mode, session in enumerate(modes.session.tolist()):
+        if free[session]:
+            hours = sessions.plugged_h[session]
+            most[session] = attainable_kwh(modes.min_kw[mode] * hours, modes.max_kw[mode] * hours, float(most[session]))
+    return replace(sessions, most_kwh=most)
 
 
 def _rows(rows: Sequence[NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
