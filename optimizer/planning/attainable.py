@@ -1,7 +1,8 @@
 """How much energy a vehicle can be given that draws nothing or at least its minimum.
 
-A vehicle that was seen to be nearly full may charge at little more than its minimum. It takes whole slots then, and what
-is planned for it is seldom a multiple of those: a linear model would fill the rest with a power that cannot be sent.
+A vehicle that was seen to be nearly full may charge at little more than its minimum. It takes whole slots then, and
+what is planned for it is seldom a multiple of those: a linear model would fill the rest with a power that cannot be
+sent.
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ class SolverModel:
         self._model = model
         self._solves = 0
         self._hot = False
+        self._begun = False
         self._freed = np.zeros(0, dtype=np.int64)
         self._has_integers = bool(model.integer.any())
         self._held_back = _lazy_rows(model, unbroken)
@@ -125,6 +126,11 @@ class SolverModel:
         """Replace the objective."""
         self._highs.changeColsCost(len(cost), np.arange(len(cost), dtype=np.int32), cost)
 
+    @property
+    def steps(self) -> int:
+        """Steps of the simplex method that the last solve took."""
+        return int(self._highs.getInfo().simplex_iteration_count)
+
     def start_from(self, columns: IntArray, values: FloatArray) -> None:
         """Give values of whole-number columns to start from; the others are completed by the solver."""
         if len(columns):
@@ -151,12 +157,18 @@ class SolverModel:
             np.array([int(status) for status in basis.row_status], dtype=np.int64),
         )
 
-    def start_at(self, basis: Basis) -> None:
-        """Start the next solve at a basis; one that does not fit is mended by the solver."""
+    def start_at(self, basis: Basis, *, near: bool = True) -> None:
+        """Start the next solve at a basis; one that does not fit is mended by the solver.
+
+        Args:
+            basis: Where to start.
+            near: Whether the optimum is near by; if not, the dual method goes there as from nothing.
+        """
         given = highspy.HighsBasis()
         given.col_status = [_STATUSES[status] for status in basis.columns.tolist()]
         given.row_status = [_STATUSES[status] for status in basis.rows.tolist()]
-        self._hot = self._highs.setBasis(given) == highspy.HighsStatus.kOk
+        taken = self._highs.setBasis(given) == highspy.HighsStatus.kOk
+        self._hot, self._begun = taken and near, taken and not near
 
     def solve(
         self, *, time_limit_s: float, absolute_gap: float = 1e-6, method: Simplex = Simplex.PRIMAL
@@ -211,6 +223,10 @@ class SolverModel:
             options.setOptionValue("simplex_strategy", int(method))
             options.setOptionValue("dual_simplex_cost_perturbation_multiplier", 0.0)
             options.setOptionValue("primal_simplex_bound_perturbation_multiplier", 0.0)
+        elif self._begun:
+            options.setOptionValue("solver", "simplex")
+            options.setOptionValue("presolve", "off")
+            options.setOptionValue("simplex_strategy", int(Simplex.DUAL))
         elif self._model.row_count >= INTERIOR_FROM_ROWS:
             options.setOptionValue("solver", "ipm")
         elif self._model.row_count < PRESOLVE_FROM_ROWS:

@@ -9,7 +9,8 @@ from optimizer.errors import PlanningFailed
 from optimizer.planning.decision import Decision, plan_of
 from optimizer.planning.explain import reasons_of
 from optimizer.planning.fallback import fallback_of
-from optimizer.planning.highs import SolverAnswer, SolverModel
+from optimizer.planning.greedy import greedy_basis
+from optimizer.planning.highs import INTERIOR_FROM_ROWS, SolverAnswer, SolverModel
 from optimizer.planning.model import LinearModel, weighted_sum
 from optimizer.planning.objectives import Weights, money, money_offset, shaping
 from optimizer.planning.problem import ChargingProblem, FloatArray
@@ -63,6 +64,8 @@ def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:
     start = memory.basis_for(problem, staged.model) if memory is not None else None
     if start is not None:
         solver.start_at(start)
+    elif staged.model.row_count < INTERIOR_FROM_ROWS:
+        solver.start_at(greedy_basis(problem, staged.model, staged.aim), near=False)
     relaxed = solving.run(solver)
     if not relaxed.has_values:
         raise PlanningFailed(f"the linear problem has no solution within the time limit ({relaxed.end})")
