@@ -56,7 +56,13 @@ def make_cli() -> typer.Typer:
     return cli
 
 
-def serve(config: ConfigurationFile) -> None:
+def serve(
+    config: ConfigurationFile,
+    *,
+    while_stdin_open: Annotated[
+        bool, typer.Option("--while-stdin-open", help="End with the standard input, and so with whoever started it.")
+    ] = False,
+) -> None:
     """Run the service until it is told to stop (SIGTERM or Ctrl-C)."""
     # Imported here: `--help` and the small commands need neither solver nor database.
     from api.config import load_configuration
@@ -66,7 +72,7 @@ def serve(config: ConfigurationFile) -> None:
     configuration = load_configuration(config)
     configure_logging(configuration.logging.level, configuration.logging.format)
     with _naming(config):
-        code = serve_until_stopped(configuration)
+        code = serve_until_stopped(configuration, while_stdin_open=while_stdin_open)
     sys.exit(code)
 
 

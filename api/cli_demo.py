@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -246,7 +245,10 @@ async def serving(written: DemoFolder) -> AsyncIterator[asyncio.subprocess.Proce
 
 
 async def start_service(written: DemoFolder) -> asyncio.subprocess.Process:
-    """Start ``chargehorizon serve`` with the demo's configuration; its log goes into the folder."""
+    """Start ``chargehorizon serve`` with the demo's configuration; its log goes into the folder.
+
+    It ends with the pipe that this process holds, also where this process is killed.
+    """
     with (written.folder / "service.log").open("ab") as log:
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -255,7 +257,8 @@ async def start_service(written: DemoFolder) -> asyncio.subprocess.Process:
             "serve",
             "--config",
             str(written.configuration),
-            stdin=subprocess.DEVNULL,
+            "--while-stdin-open",
+            stdin=asyncio.subprocess.PIPE,
             stdout=log,
             stderr=log,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},

@@ -126,6 +126,8 @@ class EnergyCostRecordListView(AnswerModel):
 
     energy_cost_records: list[EnergyCostRecordView]
     """The records."""
+    next_cursor: str | None
+    """Where the next page begins; null: this is the last one."""
 
 
 class BillView(AnswerModel):

@@ -273,6 +273,10 @@ class RecordFilter(RequestModel):
     """Only those whose metered time ends after this."""
     end: Instant | None = None
     """Only those whose metered time starts before this."""
+    cursor: Cursor | None = None
+    """``next_cursor`` of the page before."""
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    """Greatest number of records in the answer."""
 
 
 class CloseWindowRequest(Window):

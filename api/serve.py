@@ -26,13 +26,18 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 
-def serve_until_stopped(configuration: Configuration) -> int:
+def serve_until_stopped(configuration: Configuration, *, while_stdin_open: bool = False) -> int:
     """Run the service until SIGTERM or SIGINT; gives the exit code.
+
+    Args:
+        configuration: What to run.
+        while_stdin_open: Whether it also ends with its standard input: a pipe that whoever started it holds closes
+            even where that process is killed.
 
     Raises:
         InvalidInput: Something in the configuration, or in a file that it names, cannot be used.
     """
-    return asyncio.run(_serve(configuration))
+    return asyncio.run(_serve(configuration, while_stdin_open=while_stdin_open))
 
 
 class CountedThreads(ThreadPoolExecutor):
@@ -57,13 +62,21 @@ def settle_memory() -> None:
     gc.set_threshold(*COLLECTION_THRESHOLDS)
 
 
-async def _serve(configuration: Configuration) -> int:
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin)
+        stop.set()
+
+
+async def _serve(configuration: Configuration, *, while_stdin_open: bool) -> int:
     threads = CountedThreads()
     asyncio.get_running_loop().set_default_executor(threads)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if while_stdin_open:
+        loop.add_reader(sys.stdin, _watch_stdin, loop, stop)
     async with running(configuration) as started:
         log.info(
             "serving",

@@ -6,6 +6,7 @@ import base64
 import binascii
 from datetime import datetime
 from typing import Self
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict
 
@@ -250,3 +251,12 @@ def cursor_value(cursor: str | None) -> str | None:
         return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidRequest("cursor", cursor, "give the next_cursor of an answer as it stands") from error
+
+
+def next_page(path: str, query: BaseModel, next_cursor: str | None) -> dict[str, str]:
+    """The header that leads to the next page of what ``query`` asked for (RFC 8288); none on the last page."""
+    if next_cursor is None:
+        return {}
+    kept = query.model_dump(mode="json", exclude_none=True) | {"cursor": next_cursor}
+    kept = {name: str(value).lower() if isinstance(value, bool) else value for name, value in kept.items()}
+    return {"Link": f'<{path}?{urlencode(kept)}>; rel="next"'}

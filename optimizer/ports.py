@@ -404,9 +404,15 @@ class RecordStore(Protocol):
         ...
 
     async def records(
-        self, site_id: SiteId, *, session_id: SessionId | None = None, status: RecordStatus | None = None
+        self,
+        site_id: SiteId,
+        *,
+        session_id: SessionId | None = None,
+        status: RecordStatus | None = None,
+        after: RecordId | None = None,
+        limit: int | None = None,
     ) -> tuple[EnergyCostRecord, ...]:
-        """Records by time made."""
+        """Records by time made; a page after the record ``after``. Raises NotFound for an unknown one."""
         ...
 
     async def undelivered(self, at: datetime, limit: int) -> tuple[tuple[EnergyCostRecord, int], ...]:

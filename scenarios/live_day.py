@@ -246,7 +246,7 @@ class LiveDay:
         window = {"start": DAY_START.isoformat(), "end": DAY_END.isoformat()}
         balance = await self._client.post(f"/v1/sites/{self._site.id}/close-window", window)
         bills = await self._client.get("/v1/bills")
-        finals = await self._client.get("/v1/energy-cost-records", status="final")
+        finals = await self._client.get("/v1/energy-cost-records", status="final", limit="500")
         event = await self._client.get(f"/v1/grid-events/{self._grid_event_id}")
         posts = evse_of_post(self._site)
         uncontrolled = uncontrolled_day(self._site, self._surroundings, self._day.sessions, posts, DAY_START, DAY_END)

@@ -460,15 +460,27 @@ class MemoryRecordStore:
         return True
 
     async def records(
-        self, site_id: SiteId, *, session_id: SessionId | None = None, status: RecordStatus | None = None
+        self,
+        site_id: SiteId,
+        *,
+        session_id: SessionId | None = None,
+        status: RecordStatus | None = None,
+        after: RecordId | None = None,
+        limit: int | None = None,
     ) -> tuple[EnergyCostRecord, ...]:
-        """Records by time made."""
+        """Records by time made; a page after the record ``after``."""
         found = [
             record
             for record in self._records.values()
             if record.site_id == site_id and session_id in (None, record.session_id) and status in (None, record.status)
         ]
-        return tuple(sorted(found, key=lambda record: record.made_at))
+        found.sort(key=lambda record: record.made_at)
+        if after is not None:
+            if after not in self._records:
+                raise NotFound("energy-cost record", after)
+            ids = [record.id for record in sorted(self._records.values(), key=lambda record: record.made_at)]
+            found = [record for record in found if ids.index(record.id) > ids.index(after)]
+        return tuple(found[:limit])
 
     async def undelivered(self, at: datetime, limit: int) -> tuple[tuple[EnergyCostRecord, int], ...]:
         """Queued records due for delivery at ``at``, each with the number of attempts so far."""

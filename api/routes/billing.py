@@ -14,21 +14,38 @@ from api.cost_views import (
 )
 from api.operations import Call, Operation, Reply
 from api.schemas import CloseWindowRequest, RecordFilter
+from api.views import cursor_of, cursor_value, next_page
 from optimizer.domain.cost import EnergyCostRecord
-from optimizer.domain.ids import SessionId
+from optimizer.domain.ids import RecordId, SessionId
 from optimizer.domain.moment import Interval
 from optimizer.errors import NotFound
 
+# Rows read at once while filtering.
+_ROWS_AT_ONCE = 500
+
 
 async def records(call: Call, query: RecordFilter) -> Reply[EnergyCostRecordListView]:
-    """List energy-cost records: what each session's energy cost the site, line by line."""
-    found = await call.service.stores.records.records(
-        call.service.site.id,
-        session_id=SessionId(query.session_id) if query.session_id is not None else None,
-        status=query.status,
+    """List energy-cost records, a page at a time: what each session's energy cost the site, line by line."""
+    session_id = SessionId(query.session_id) if query.session_id is not None else None
+    before = cursor_value(query.cursor)
+    after = RecordId(before) if before is not None else None
+    found: list[EnergyCostRecord] = []
+    while len(found) <= query.limit:
+        rows = await call.service.stores.records.records(
+            call.service.site.id, session_id=session_id, status=query.status, after=after, limit=_ROWS_AT_ONCE
+        )
+        found += [record for record in rows if _within(record, query.start, query.end)]
+        if len(rows) < _ROWS_AT_ONCE:
+            break
+        after = rows[-1].id
+    page = found[: query.limit]
+    next_cursor = cursor_of(page[-1].id) if len(found) > query.limit else None
+    return Reply(
+        EnergyCostRecordListView(
+            energy_cost_records=[EnergyCostRecordView.of(record) for record in page], next_cursor=next_cursor
+        ),
+        next_page("/v1/energy-cost-records", query, next_cursor),
     )
-    views = [EnergyCostRecordView.of(record) for record in found if _within(record, query.start, query.end)]
-    return Reply(EnergyCostRecordListView(energy_cost_records=views))
 
 
 async def bills(call: Call) -> Reply[BillListView]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 from api.auth import Scope
 from api.operations import Call, Operation, Reply
 from api.schemas import DepartureTargetRequest, SessionFilter
-from api.views import SessionListView, SessionView, cursor_of, cursor_value
+from api.views import SessionListView, SessionView, cursor_of, cursor_value, next_page
 from optimizer.domain.ids import SessionId
 from optimizer.domain.session import DepartureTarget, Session, TargetSource
 from optimizer.errors import Conflict, InvalidRequest
@@ -33,7 +31,7 @@ async def sessions(call: Call, query: SessionFilter) -> Reply[SessionListView]:
     next_cursor = cursor_of(page[-1].id) if len(found) > query.limit else None
     return Reply(
         SessionListView(sessions=[SessionView.of(session) for session in page], next_cursor=next_cursor),
-        {"Link": f'<{_next_page(query, next_cursor)}>; rel="next"'} if next_cursor else {},
+        next_page("/v1/sessions", query, next_cursor),
     )
 
 
@@ -62,13 +60,6 @@ def _matches(session: Session, query: SessionFilter) -> bool:
         and (query.token_id is None or session.token_id == query.token_id)
         and (query.evse_id is None or session.evse_id == query.evse_id)
     )
-
-
-def _next_page(query: SessionFilter, cursor: str) -> str:
-    kept = query.model_dump(mode="json", exclude_none=True) | {"cursor": cursor}
-    if query.active is not None:
-        kept["active"] = str(query.active).lower()
-    return f"/v1/sessions?{urlencode(kept)}"
 
 
 OPERATIONS = (

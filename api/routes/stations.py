@@ -32,7 +32,7 @@ from api.station_views import (
     TriggerRequest,
     UploadRequest,
 )
-from api.views import cursor_of, cursor_value
+from api.views import cursor_of, cursor_value, next_page
 from optimizer.domain.charger import Connector
 from optimizer.domain.ids import EvseId, StationId, TokenId, TransactionId
 from optimizer.domain.operation import StationReply
@@ -59,12 +59,11 @@ async def stations(call: Call, query: StationFilter) -> Reply[StationListView]:
         for station in page
     ]
     is_last = begin + query.limit >= len(at_site)
+    next_cursor = None if is_last else cursor_of(page[-1].id)
+    strangers = [StrangerView.of(one) for one in call.service.reporter.strangers()]
     return Reply(
-        StationListView(
-            stations=views,
-            next_cursor=None if is_last else cursor_of(page[-1].id),
-            strangers=[StrangerView.of(one) for one in call.service.reporter.strangers()],
-        )
+        StationListView(stations=views, next_cursor=next_cursor, strangers=strangers),
+        next_page("/v1/stations", query, next_cursor),
     )
 
 

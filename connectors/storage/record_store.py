@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, literal, select, tuple_, update
 
 from connectors.storage.codec import BILL_JSON, RECORD_JSON
 from connectors.storage.statements import fetched, insert_new, upsert
@@ -28,18 +28,25 @@ class DatabaseRecordStore:
         return await self._transactions.write(partial(_add_record, record=record))
 
     async def records(
-        self, site_id: SiteId, *, session_id: SessionId | None = None, status: RecordStatus | None = None
+        self,
+        site_id: SiteId,
+        *,
+        session_id: SessionId | None = None,
+        status: RecordStatus | None = None,
+        after: RecordId | None = None,
+        limit: int | None = None,
     ) -> tuple[EnergyCostRecord, ...]:
-        """Records by time made."""
+        """Records by time made; a page after the record ``after``.
+
+        Raises:
+            NotFound: ``after`` is unknown.
+        """
         query = select(ENERGY_COST_RECORD.c.body).where(ENERGY_COST_RECORD.c.site_id == site_id)
         if session_id is not None:
             query = query.where(ENERGY_COST_RECORD.c.session_id == session_id)
         if status is not None:
             query = query.where(ENERGY_COST_RECORD.c.status == status)
-        query = query.order_by(ENERGY_COST_RECORD.c.made_at, ENERGY_COST_RECORD.c.sequence)
-        return await self._transactions.read(
-            partial(fetched, query=query, convert=lambda row: RECORD_JSON.value(row.body))
-        )
+        return await self._transactions.read(partial(_page, query=query, after=after, limit=limit))
 
     async def undelivered(self, at: datetime, limit: int) -> tuple[tuple[EnergyCostRecord, int], ...]:
         """Queued records due for delivery at ``at``, longest due first, each with the number of attempts so far."""
@@ -93,6 +100,20 @@ class DatabaseRecordStore:
         return await self._transactions.read(
             partial(fetched, query=query, convert=lambda row: BILL_JSON.value(row.body))
         )
+
+
+def _page(
+    connection: Connection, query: Select[tuple[str]], after: RecordId | None, limit: int | None
+) -> tuple[EnergyCostRecord, ...]:
+    order = (ENERGY_COST_RECORD.c.made_at, ENERGY_COST_RECORD.c.sequence)
+    if after is not None:
+        last = connection.execute(select(*order).where(ENERGY_COST_RECORD.c.id == after)).first()
+        if last is None:
+            raise NotFound("energy-cost record", after)
+        begin = tuple_(*(literal(value, column.type) for value, column in zip(last, order, strict=True)))
+        query = query.where(tuple_(*order) > begin)
+    query = query.order_by(*order).limit(limit)
+    return fetched(connection, query, lambda row: RECORD_JSON.value(row.body))
 
 
 def _add_record(connection: Connection, record: EnergyCostRecord) -> bool:

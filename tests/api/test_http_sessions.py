@@ -327,6 +327,20 @@ async def test_records_are_filtered_and_exact(caller: Any, query: str, expected:
     assert {(one["total"], one["energy_kwh"], one["currency"]) for one in records} <= {("2.50", "10.0", "EUR")}
 
 
+async def test_records_come_a_page_at_a_time(caller: Any) -> None:
+    for number in range(3):
+        await caller.stores.records.add_record(record(caller, number, "s1", RecordStatus.PROVISIONAL))
+    seen, path = [], "/v1/energy-cost-records?session_id=s1&limit=2"
+    while path:
+        answer = await caller.ask("GET", path, scope="billing")
+        seen.append([one["id"] for one in answer.body["energy_cost_records"]])
+        link = answer.headers.get("Link")
+        path = link.partition(">")[0].removeprefix("<") if link else ""
+        assert (answer.body["next_cursor"] is None) == (not link)
+    assert [len(page) for page in seen] == [2, 1]
+    assert sorted(sum(seen, [])) == ["r0", "r1", "r2"]
+
+
 def allocation(caller: Any, missing: Decimal = Decimal(0)) -> CostAllocation:
     def line(amount: str) -> CostLine:
         return CostLine(CostComponent.GRID_ENERGY, "all", Decimal(4) * Decimal(amount), Decimal(amount))

@@ -350,12 +350,13 @@ async def test_a_taken_port_is_told_and_nothing_stays_open(tmp_path: Path) -> No
                 pytest.fail("it must not run")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-async def test_a_signal_ends_the_service_in_good_order(tmp_path: Path, stop: signal.Signals) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, None], ids=["SIGTERM", "SIGINT", "starter gone"])
+async def test_the_service_ends_in_good_order(tmp_path: Path, stop: signal.Signals | None) -> None:
     path = written(tmp_path, clock={"kind": "system"}, logging={"format": "json"})
     service = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "api", "serve", "--config", str(path), stderr=asyncio.subprocess.PIPE
-    )
+        sys.executable, "-m", "api", "serve", "--config", str(path), "--while-stdin-open",
+        stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
     lines = []
     assert service.stderr is not None
     try:
@@ -368,7 +369,12 @@ async def test_a_signal_ends_the_service_in_good_order(tmp_path: Path, stop: sig
                 lambda status: status == 200,
             )
             assert ready == 200
-            service.send_signal(stop)
+            if stop is not None:
+                service.send_signal(stop)
+            else:
+                # As when the process at the other end is killed: nobody is left to send a signal.
+                assert service.stdin is not None
+                service.stdin.close()
             rest = (await service.stderr.read()).decode().splitlines()
             assert await service.wait() == 0
     finally:

@@ -705,6 +705,18 @@ class TestRecords:
         assert await stores.records.records(DEPOT, session_id=SessionId("two")) == (final,)
         assert await stores.records.records(DEPOT, status=RecordStatus.PROVISIONAL) == (early, late)
 
+    async def test_records_come_a_page_at_a_time(self, stores: Stores) -> None:
+        late, early, tied = record_of("a", 18), record_of("b", 17), record_of("0", 18)
+        final = record_of("c", 19, status=RecordStatus.FINAL)
+        for record in (late, final, early, tied):
+            await stores.records.add_record(record)
+        assert await stores.records.records(DEPOT, limit=2) == (early, late)
+        assert await stores.records.records(DEPOT, after=late.id, limit=1) == (tied,)
+        assert await stores.records.records(DEPOT, after=early.id, status=RecordStatus.FINAL) == (final,)
+        assert await stores.records.records(DEPOT, after=final.id) == ()
+        with pytest.raises(NotFound):
+            await stores.records.records(DEPOT, after=RecordId("nobody"))
+
     async def test_each_record_waits_for_billing_until_it_is_taken(self, stores: Stores) -> None:
         first, second = record_of("first", 17), record_of("second", 18)
         for record in (first, second):

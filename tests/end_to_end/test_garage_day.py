@@ -71,7 +71,7 @@ def _live_day(garage: Garage, told: list[str]) -> LiveDay:
 
 
 async def _records(garage: Garage) -> list[dict[str, Any]]:
-    answer = await garage.client.get("/v1/energy-cost-records")
+    answer = await garage.client.get("/v1/energy-cost-records", limit="500")
     records: list[dict[str, Any]] = answer["energy_cost_records"]
     return records
 

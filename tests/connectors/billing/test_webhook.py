@@ -83,7 +83,13 @@ class Outbox:
         raise NotImplementedError
 
     async def records(
-        self, site_id: SiteId, *, session_id: SessionId | None = None, status: RecordStatus | None = None
+        self,
+        site_id: SiteId,
+        *,
+        session_id: SessionId | None = None,
+        status: RecordStatus | None = None,
+        after: RecordId | None = None,
+        limit: int | None = None,
     ) -> tuple[EnergyCostRecord, ...]:
         raise NotImplementedError
 
