@@ -187,7 +187,7 @@ class Fleet:
         counts.charging, counts.power_kw = sum(power_kw > 0 for power_kw in powers_kw), sum(powers_kw)
         counts.profiles = sum(len(station.core.held) for station in self.stations)
         counts.delivered_kwh = sum(
-            state.physics.trace.register_kwh(state.physics.settled_at)
+            state.physics.import_register_kwh(state.physics.settled_at)
             for station in self.stations
             for state in station.core.evses.values()
         )

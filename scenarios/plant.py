@@ -251,5 +251,5 @@ class Plant:
 
     def charged_kwh(self) -> Decimal:
         """Sum of all EVSE registers now [kWh]."""
-        registers = (whole_register_kwh(evse.trace.register_kwh(self.settled_at)) for evse in self.evses.values())
+        registers = (whole_register_kwh(evse.import_register_kwh(self.settled_at)) for evse in self.evses.values())
         return sum(registers, Decimal(0))

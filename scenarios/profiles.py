@@ -66,7 +66,7 @@ class ProfilePeriod:
     start_s: int
     """From when it counts, after the start of the schedule [s]."""
     limit_value: float
-    """Greatest charging rate, in the unit of the schedule."""
+    """Greatest charging rate, in the unit of the schedule; below 0 the rate to give back (OCPP 2.1)."""
     number_phases: int | None = None
     """Phases that may be used; ``None``: not said."""
 
@@ -141,6 +141,10 @@ class ProfileRules:
     """Units understood."""
     takes_zero: bool = True
     """Whether a limit of 0 is taken."""
+    discharges: bool = False
+    """Whether setpoints below 0 are taken (OCPP 2.1)."""
+    dynamic: bool = True
+    """Whether dynamic profiles are taken (OCPP 2.1)."""
 
 
 ORDINARY_RULES = ProfileRules()
@@ -178,8 +182,10 @@ def _refusal(new: InstalledProfile, rules: ProfileRules, transaction: Transactio
         return "UnsupportedRateUnit"
     if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > rules.max_periods:
         return "InvalidSchedule"
-    if any(period.limit_value < 0 for period in profile.periods):
+    if not rules.discharges and any(period.limit_value < 0 for period in profile.periods):
         return "InvalidSchedule"
+    if not rules.dynamic and profile.kind is ProfileKind.DYNAMIC:
+        return "InvalidProfile"
     if not rules.takes_zero and any(period.limit_value == 0 for period in profile.periods):
         return "InvalidSchedule"
     if profile.kind is ProfileKind.RELATIVE and profile.start_at is not None:
@@ -283,15 +289,20 @@ def _forgotten_at(profile: ChargingProfile, offline_since: datetime | None) -> d
 
 
 def renewed(
-    held: tuple[InstalledProfile, ...], profile_id: int, limit: float, now: datetime
+    held: tuple[InstalledProfile, ...], profile_id: int, figures: ProfilePeriod, now: datetime
 ) -> tuple[InstalledProfile, ...]:
     """What the station holds after UpdateDynamicSchedule; the same where it holds no dynamic profile of that id."""
     return tuple(
-        replace(one, profile=replace(one.profile, periods=(ProfilePeriod(0, limit),)), installed_at=now)
+        replace(one, profile=replace(one.profile, periods=(_renewed(one, figures),)), installed_at=now)
         if one.profile.id == profile_id and one.profile.kind is ProfileKind.DYNAMIC
         else one
         for one in held
     )
+
+
+def _renewed(one: InstalledProfile, figures: ProfilePeriod) -> ProfilePeriod:
+    phases = figures.number_phases or one.profile.periods[0].number_phases
+    return replace(figures, number_phases=phases)
 
 
 def after_outage(
@@ -379,6 +390,13 @@ class EvseProfiles:
         if whole is not None:
             limits.append(self._in_amperes(*whole) / max(1, self.station_sharers))
         return min(limits)
+
+    def phases(self, instant: datetime) -> int | None:
+        """Phases that are to be used at ``instant``, where the station can switch them; ``None``: all there are."""
+        if not self.evse.phase_switching:
+            return None
+        own = self._prevailing(ProfilePurpose.TX, instant) or self._prevailing(ProfilePurpose.TX_DEFAULT, instant)
+        return None if own is None else own[1].number_phases
 
     def next_change(self, instant: datetime) -> datetime | None:
         """The next instant at which the limit may change, if all stays as it is."""

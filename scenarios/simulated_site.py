@@ -30,11 +30,15 @@ class PeriodLimits:
 
     def __init__(self, evse: Evse, periods: Sequence[LimitPeriod]) -> None:
         self._starts = [period.start for period in periods]
-        self._limits_a = [evse.current_a(period.limit_kw) for period in periods]
+        self._limits_a = [evse.current_a(period.net_kw) for period in periods]
 
     def limit_a(self, instant: datetime) -> float:
         """Greatest current per phase at ``instant`` [A]."""
         return self._limits_a[max(0, bisect_right(self._starts, instant) - 1)]
+
+    def phases(self, instant: datetime) -> int | None:  # noqa: ARG002 - always the same
+        """All that there are."""
+        return None
 
     def next_change(self, instant: datetime) -> datetime | None:
         """The next instant after ``instant`` at which it changes."""

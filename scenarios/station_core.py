@@ -22,6 +22,7 @@ from scenarios.profiles import (
     EvseProfiles,
     InstalledProfile,
     ProfileFilter,
+    ProfilePeriod,
     ProfileRules,
     RateUnit,
     TransactionFacts,
@@ -350,10 +351,12 @@ class StationCore:
         self._relimit(now)
         return len(self.held) < before
 
-    def renew_profile(self, profile_id: int, limit: float, now: datetime) -> bool:
-        """Give a dynamic profile another limit; returns whether there is one."""
+    def renew_profile(self, profile_id: int, figures: ProfilePeriod, now: datetime) -> bool:
+        """Give a dynamic profile another limit; returns whether there is one that takes it."""
+        if figures.limit_value < 0.0 and not self.rules.discharges:
+            return False
         before = self.held
-        self.held = renewed(self.held, profile_id, limit, now)
+        self.held = renewed(self.held, profile_id, figures, now)
         self._relimit(now)
         return any(new is not old for new, old in zip(self.held, before, strict=True))
 

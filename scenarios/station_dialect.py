@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
@@ -29,7 +29,8 @@ Message = tuple[str, Callable[[], Payload]]
 """An action, and what writes its payload when it is sent."""
 
 ALL_MEASURANDS = (
-    "Energy.Active.Import.Register", "Power.Active.Import", "Current.Import", "Current.Offered", "Voltage", "SoC",
+    "Energy.Active.Import.Register", "Power.Active.Import", "Power.Active.Export", "Current.Import", "Current.Offered",
+    "Voltage", "SoC",
 )  # fmt: skip
 """What a station can tell."""
 
@@ -175,10 +176,12 @@ def sampled_values(settings: StationSettings, state: EvseState, reading: EvseRea
     register_wh = (reading.register_kwh * 1000).quantize(Decimal(1))
     shown = reading.register_kwh if settings.has(Misbehaviour.KWH_AS_WH) else register_wh
     yield Sampled("Energy.Active.Import.Register", shown, "Wh")
-    yield Sampled("Power.Active.Import", _rounded(reading.power_kw * 1000.0), "W")
+    yield Sampled("Power.Active.Import", _rounded(max(0.0, reading.power_kw) * 1000.0), "W")
+    if reading.power_kw < 0:
+        yield Sampled("Power.Active.Export", _rounded(-reading.power_kw * 1000.0), "W")
     paths = state.physics.evse.current_paths
     for index in range(paths):
-        current_a = reading.current_a if index < reading.current_paths else 0.0
+        current_a = max(0.0, reading.current_a) if index < reading.current_paths else 0.0
         yield Sampled("Current.Import", _rounded(current_a), "A", f"L{index + 1}")
         if settings.tells_each_phase:
             yield Sampled("Voltage", _rounded(reading.voltage_v), "V", f"L{index + 1}")
@@ -215,7 +218,7 @@ def profile_of(
         kind=ProfileKind(str(written["chargingProfileKind"]).lower()),
         unit=RateUnit(schedule["chargingRateUnit"]),
         periods=tuple(
-            ProfilePeriod(int(period["startPeriod"]), least_limit(period), period.get("numberPhases"))
+            replace(figures_of(period), start_s=int(period["startPeriod"]))
             for period in schedule["chargingSchedulePeriod"]
         ),
         start_at=time.instant(schedule.get("startSchedule")),
@@ -229,16 +232,25 @@ def profile_of(
     )
 
 
-def least_limit(period: Mapping[str, Any]) -> float:
-    """The limit of a period; of one for each phase (OCPP 2.1) the least, for a car draws alike from all.
+def figures_of(period: Mapping[str, Any]) -> ProfilePeriod:
+    """What a period, or its renewal, says of now.
+
+    Of a limit for each phase (OCPP 2.1) the least counts, for a car draws alike from all; but zeros on L2 and L3 mean
+    that it is to draw from L1 alone. A setpoint below zero is a rate to give back.
 
     Raises:
-        ProfileRefused: It has none.
+        ProfileRefused: It has no limit and no such setpoint.
     """
+    phases = period.get("numberPhases")
+    setpoint = float(period.get("setpoint", 0.0))
+    if setpoint < 0.0:
+        return ProfilePeriod(0, setpoint, phases)
     limits = [float(period[name]) for name in ("limit", "limit_L2", "limit_L3") if name in period]
     if not limits:
         raise ProfileRefused("UnsupportedParam")
-    return min(limits)
+    if limits[1:] == [0.0, 0.0]:
+        return ProfilePeriod(0, limits[0], 1)
+    return ProfilePeriod(0, min(limits), phases)
 
 
 def composite_periods(profiles: EvseProfiles, now: datetime, duration_s: int, unit: RateUnit) -> Sequence[Payload]:

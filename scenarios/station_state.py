@@ -148,7 +148,7 @@ class EvseState:
     def status_at(self, at: datetime) -> ConnectorStatus:
         """Its state at ``at``, to which the physics is settled."""
         if self.transaction is not None:
-            if self.physics.trace.power_kw(at) > 0:
+            if self.physics.trace.power_kw(at) != 0:
                 return ConnectorStatus.CHARGING
             if self.physics.offered_a(at) == 0:
                 return ConnectorStatus.SUSPENDED_BY_EVSE
@@ -167,7 +167,7 @@ class EvseState:
         vehicle = self.physics.vehicle
         return EvseReading(
             at=at,
-            register_kwh=whole_register_kwh(self.physics.trace.register_kwh(at)),
+            register_kwh=whole_register_kwh(self.physics.import_register_kwh(at)),
             power_kw=step.power_kw,
             current_a=step.power_kw * 1000.0 / (evse.voltage_v * paths) if paths else 0.0,
             current_paths=paths,

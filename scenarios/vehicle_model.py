@@ -71,6 +71,10 @@ class VehicleModel:
     """From an offer after a pause until it draws again [s]."""
     needs: StatedNeeds | None = None
     """What it tells its station; most cars tell nothing."""
+    gives_kwh: float = 0.0
+    """Energy that it gives back at most beyond what it took [kWh]; 0: it only charges."""
+    gives_back_a: float = 16.0
+    """Greatest current per phase at which it gives back [A]."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.takes_kwh < float("inf"):
@@ -133,6 +137,9 @@ class PluggedVehicle:
 
     def offer(self, offered_a: float, at: datetime) -> float:
         """The current it draws from ``at`` on when offered ``offered_a`` per phase [A]."""
+        if offered_a < 0.0:
+            has_any = self.model.gives_kwh > 0.0 and self._left_to_give_kwh > FULL_WITHIN_KWH
+            return max(offered_a, -self.model.gives_back_a) if has_any else 0.0
         if offered_a < self.model.min_current_a:
             self._pause()
             return 0.0
@@ -152,14 +159,21 @@ class PluggedVehicle:
         """When it changes its draw by itself if ``power_kw`` flows from ``at`` on; ``None``: not by itself."""
         if self._draws_from is not None and self._draws_from > at:
             return self._draws_from
-        if power_kw <= 0:
+        if power_kw < 0:
+            seconds = self._left_to_give_kwh / -power_kw * 3600.0
+            return at + max(timedelta(seconds=seconds), timedelta.resolution)
+        if power_kw == 0:
             return None
         seconds = self.model.kwh_to_next_step(self.taken_kwh) / power_kw * 3600.0
         return at + max(timedelta(seconds=seconds), timedelta.resolution)
 
     def take(self, energy_kwh: float) -> None:
-        """It has been given ``energy_kwh``."""
-        self.taken_kwh = min(self.model.takes_kwh, self.taken_kwh + energy_kwh)
+        """It has been given ``energy_kwh``, or has given it back where that is below zero."""
+        self.taken_kwh = max(-self.model.gives_kwh, min(self.model.takes_kwh, self.taken_kwh + energy_kwh))
+
+    @property
+    def _left_to_give_kwh(self) -> float:
+        return self.taken_kwh + self.model.gives_kwh
 
     def rouse(self) -> None:
         """A new transaction begins: it listens afresh."""

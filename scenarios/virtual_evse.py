@@ -19,11 +19,15 @@ class CurrentLimits(Protocol):
     """Tells the greatest current over time."""
 
     def limit_a(self, instant: datetime) -> float:
-        """Greatest current per phase at ``instant`` [A]."""
+        """Greatest current per phase at ``instant``, or below zero what is to be given back [A]."""
         ...
 
     def next_change(self, instant: datetime) -> datetime | None:
         """The next instant after ``instant`` at which it may change."""
+        ...
+
+    def phases(self, instant: datetime) -> int | None:
+        """Phases that are to be used at ``instant``; ``None``: all that there are."""
         ...
 
 
@@ -41,6 +45,10 @@ class HardwareLimit:
         """It never changes."""
         return None
 
+    def phases(self, instant: datetime) -> int | None:  # noqa: ARG002 - always the same
+        """All that there are."""
+        return None
+
 
 class VirtualEvse:
     """One EVSE, settled up to some instant; time only goes forward."""
@@ -48,6 +56,7 @@ class VirtualEvse:
     def __init__(self, evse: Evse, start: datetime) -> None:
         self.evse = evse
         self.trace = PowerTrace(start)
+        self.returned = PowerTrace(start)
         self.settled_at = start
         self.vehicle: PluggedVehicle | None = None
         self.departs_at: datetime | None = None
@@ -83,16 +92,25 @@ class VirtualEvse:
         self._note_power(self.settled_at)
 
     def offered_a(self, at: datetime) -> float:
-        """Current per phase that the pilot signal offers: whole steps, and nothing below the least [A]."""
+        """Current per phase that the pilot signal offers: whole steps, and nothing below the least [A].
+
+        Below zero it is what the car is asked to give back.
+        """
         if not self.is_energised:
             return 0.0
-        step_a = self.evse.current_step_a
-        whole_a = floor(self._limits_at(at).limit_a(at) / step_a + STEP_TOLERANCE) * step_a
+        limit_a, step_a = self._limits_at(at).limit_a(at), self.evse.current_step_a
+        if limit_a < 0.0:
+            return max(limit_a, -self.evse.max_current_a)
+        whole_a = floor(limit_a / step_a + STEP_TOLERANCE) * step_a
         return min(whole_a, self.evse.max_current_a) if whole_a >= self.evse.min_current_a else 0.0
 
     def taken_since_kwh(self, at: datetime) -> float:
-        """Energy that flowed since ``at``, as far as this EVSE is settled [kWh]."""
-        return max(0.0, self.trace.register_kwh(self.settled_at) - self.trace.register_kwh(at))
+        """Energy that flowed into the car since ``at``, as far as this EVSE is settled [kWh]."""
+        return self.trace.register_kwh(max(at, self.settled_at)) - self.trace.register_kwh(at)
+
+    def import_register_kwh(self, at: datetime) -> float:
+        """Energy that was drawn until ``at``; what is given back does not lower it [kWh]."""
+        return self.trace.register_kwh(at) + self.returned.register_kwh(at)
 
     @property
     def current_paths(self) -> int:
@@ -101,7 +119,8 @@ class VirtualEvse:
             return 0
         if self.evse.wiring is Wiring.LINE_TO_LINE:
             return 1
-        return min(self.evse.current_paths, self.vehicle.model.phases_used)
+        permitted = self._limits_at(self.settled_at).phases(self.settled_at) or self.evse.current_paths
+        return min(self.evse.current_paths, self.vehicle.model.phases_used, permitted)
 
     def advance(self, until: datetime) -> None:
         """Let everything happen that happens before ``until``."""
@@ -134,9 +153,10 @@ class VirtualEvse:
         paths = 0
         if self.vehicle is not None and self.is_energised and not self._is_gone(at):
             drawn_a = self.vehicle.offer(self.offered_a(at), at)
-            paths = self.current_paths if drawn_a > 0 else 0
+            paths = self.current_paths if drawn_a != 0 else 0
             power_kw = drawn_a * self.evse.voltage_v * paths / 1000.0
         self.trace.add(at, power_kw, paths)
+        self.returned.add(at, max(0.0, -power_kw))
         return power_kw
 
     def _is_gone(self, at: datetime) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
@@ -66,6 +66,8 @@ class StationCapability:
     """Purpose under which it obeys a plan."""
     stack_level: int = 0
     """Stack level of the lowest layer; a plan that lies above another profile of its purpose is one higher."""
+    greatest_stack_level: int | None = None
+    """Highest stack level it takes; ``None``: unknown. Where it is 0, a plan takes the place of the safe default."""
     absolute: bool = True
     """Whether schedules start at a stated time; else they are relative."""
     max_periods: int = MOST_PERIODS
@@ -74,8 +76,54 @@ class StationCapability:
     """Whether it takes whole amperes only."""
     zero_allowed: bool = True
     """Whether it takes a limit of zero; else the least current is told in its place."""
+    discharges: bool = False
+    """Whether it is told to have vehicles give power back (OCPP 2.1); else they pause."""
+    dynamic: bool = False
+    """Whether a plan is one dynamic profile whose limit is renewed (OCPP 2.1); else a profile of several periods."""
+    switches_phases: bool | None = None
+    """Whether it can change between one and three phases, as far as it says so; ``None``: it says nothing."""
+    keeps_meter_interval: bool = False
+    """Whether its interval of meter values is its own and never written."""
     proven: bool = False
     """Whether limits told in this way were seen in the meter."""
+    least_current_a: float | None = field(default=None, compare=False)
+    """Least limit at which a vehicle was seen to charge; no way of telling, so not compared [A]."""
+    reaction_s: float | None = field(default=None, compare=False)
+    """Longest time seen between an accepted reduction and the meter that shows it [s]."""
+    measurands: tuple[str, ...] = field(default=(), compare=False)
+    """Measurands that it agreed to send."""
+
+    @property
+    def default_level(self) -> int:
+        """Stack level of the safe default: below a plan of the same purpose where there is room."""
+        return self.stack_level if self.greatest_stack_level is None else min(self.stack_level, self._second_level)
+
+    @property
+    def plan_level(self) -> int:
+        """Stack level of a plan."""
+        level = self.stack_level + (self.plan_purpose is PlanPurpose.TX_DEFAULT_PROFILE)
+        return level if self.greatest_stack_level is None else min(level, self.greatest_stack_level)
+
+    @property
+    def plan_level_without_transaction(self) -> int:
+        """Stack level of a plan that lies above the safe default because no transaction runs."""
+        return replace(self, plan_purpose=PlanPurpose.TX_DEFAULT_PROFILE).plan_level
+
+    @property
+    def plan_replaces_default(self) -> bool:
+        """Whether a plan and the safe default are one and the same place in the station."""
+        return self.plan_purpose is PlanPurpose.TX_DEFAULT_PROFILE and self.plan_level == self.default_level
+
+    @property
+    def _second_level(self) -> int:
+        return max(0, (self.greatest_stack_level or 0) - 1)
+
+    @property
+    def other_stack_level(self) -> int:
+        """The stack level to try where this one is rejected: the highest, or the lowest again."""
+        if self.stack_level > 0:
+            return 0
+        return 1 if self.greatest_stack_level is None else self.greatest_stack_level
 
     def unit_for(self, evse: Evse) -> RateUnit:
         """Unit for the limits of one EVSE."""
@@ -93,10 +141,11 @@ class StationCapability:
         other_unit = RateUnit.W if unit is RateUnit.A else RateUnit.A
         other_purpose = next(purpose for purpose in PlanPurpose if purpose is not self.plan_purpose)
         rungs = [self]
-        for purpose_changes, amperes_change, kind_changes, unit_changes in _CHANGES:
+        for level_changes, purpose_changes, amperes_change, kind_changes, unit_changes in _CHANGES:
             rung = replace(
                 self,
                 proven=False,
+                stack_level=self.other_stack_level if level_changes else self.stack_level,
                 rate_unit=other_unit if unit_changes else self.rate_unit,
                 absolute=self.absolute is not kind_changes,
                 plan_purpose=other_purpose if purpose_changes else self.plan_purpose,
@@ -108,15 +157,22 @@ class StationCapability:
         return tuple(rungs)
 
 
-_CHANGES: Final = sorted((changes for changes in product((False, True), repeat=4) if any(changes)), key=sum)
-"""Of purpose, whole amperes, kind and unit, which are changed."""
+_CHANGES: Final = sorted((changes for changes in product((False, True), repeat=5) if any(changes)), key=sum)
+"""Of stack level, purpose, whole amperes, kind and unit, which are changed."""
 
 PRESETS: Final[tuple[tuple[str, str, str, StationCapability], ...]] = (
     ("huawei", "", "", StationCapability(rate_unit=RateUnit.W)),
-    ("wall ?box", "", r"5\.", StationCapability(absolute=False)),
+    ("wall ?box", "", r"5\.", StationCapability(absolute=False, greatest_stack_level=0)),
     ("micro-?ocpp", "", "", StationCapability(rate_unit=RateUnit.W)),
+    ("abb", r"terra ?ac|tac", "", StationCapability(greatest_stack_level=0)),
+    ("easee", "", "", StationCapability(keeps_meter_interval=True)),
+    ("ev-?box", r".*elvi", "", StationCapability(keeps_meter_interval=True)),
+    ("mennekes", r".*acu", "", StationCapability(keeps_meter_interval=True)),
 )
 """Vendor, model and firmware as patterns, and the habits known of them in public."""
+
+CENTRAL_SETPOINT = "CentralSetpoint"
+"""Operation mode of OCPP 2.1 in which a vehicle follows a stated power, in either direction."""
 
 
 def preset_for(identity: StationIdentity) -> StationCapability:
@@ -143,8 +199,29 @@ def as_declared(capability: StationCapability, told: Mapping[SettingName, str]) 
     periods = whole_number(told.get(SettingName.MAX_PERIODS))
     if periods is not None and periods > 0:
         capability = replace(capability, max_periods=min(periods, MOST_PERIODS))
+    level = whole_number(told.get(SettingName.STACK_LEVEL))
+    if level is not None and level >= 0 and capability.greatest_stack_level is None:
+        capability = replace(capability, greatest_stack_level=level)
+    switching = told.get(SettingName.PHASE_SWITCHING, "").strip().lower()
+    if switching in ("true", "false"):
+        capability = replace(capability, switches_phases=switching == "true")
     units = _units_in(told.get(SettingName.RATE_UNITS, ""))
     return replace(capability, rate_unit=next(iter(units))) if len(units) == 1 else capability
+
+
+def as_permitted(
+    capability: StationCapability, told: Mapping[SettingName, str], *, v2x: bool, dynamic: bool
+) -> StationCapability:
+    """``capability`` with what OCPP 2.1 adds, where the operator permits it.
+
+    Args:
+        capability: What is known so far.
+        told: Settings read from the station; it must name the operation mode to give power back.
+        v2x: Whether vehicles may be told to give power back.
+        dynamic: Whether plans are told as dynamic profiles.
+    """
+    modes = re.split(r"[,;|\s]+", told.get(SettingName.OPERATION_MODES, ""))
+    return replace(capability, discharges=v2x and CENTRAL_SETPOINT in modes, dynamic=dynamic)
 
 
 def _units_in(text: str) -> set[RateUnit]:
@@ -225,7 +302,10 @@ def _read_capabilities(path: Path) -> dict[StationIdentity, StationCapability]:
             identity = StationIdentity(entry.pop("vendor"), entry.pop("model"), entry.pop("firmware"))
             unit, purpose = entry.pop("rate_unit"), entry.pop("plan_purpose")
             known[identity] = StationCapability(
-                rate_unit=None if unit is None else RateUnit(unit), plan_purpose=PlanPurpose(purpose), **entry
+                rate_unit=None if unit is None else RateUnit(unit),
+                plan_purpose=PlanPurpose(purpose),
+                measurands=tuple(entry.pop("measurands", ())),
+                **entry,
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidDataFile(

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
 from connectors.ocpp.call_queue import Answered, Unanswered
-from connectors.ocpp.capability import CapabilityStore, as_declared, preset_for
+from connectors.ocpp.capability import CapabilityStore, as_declared, as_permitted, preset_for
 from connectors.ocpp.limits import LimitLayers
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import SettingName
 from connectors.ocpp.settings import OcppSettings
 from connectors.ocpp.station import StationRecord
 from connectors.ocpp.translate import whole_number
+from optimizer.domain.charger import LimitState
 from optimizer.domain.operation import Trigger
 
 INTERVALS = (SettingName.METER_INTERVAL, SettingName.ALIGNED_INTERVAL)
 """Settings by which a station sends meter values during a transaction."""
 
-ASKED = (SettingName.RATE_UNITS, SettingName.MAX_PERIODS, SettingName.MEASURANDS, *INTERVALS)
+ASKED = (
+    SettingName.RATE_UNITS,
+    SettingName.MAX_PERIODS,
+    SettingName.STACK_LEVEL,
+    SettingName.PHASE_SWITCHING,
+    SettingName.OPERATION_MODES,
+    SettingName.MEASURANDS,
+    *INTERVALS,
+)
 """Settings that are read at first contact."""
+
+
+GIVEN_BACK = "Power.Active.Export"
+"""Measurand of power that vehicles give back."""
 
 
 class StationContact:
@@ -57,6 +71,7 @@ class StationContact:
         """
         if booted:
             await self._layers.renew_defaults(self._record)
+            await self._bound_station()
         elif not await self._ask_for_states():
             return
         if self._record.learnt_for == self._record.identity and not booted:
@@ -66,6 +81,15 @@ class StationContact:
             await self._learn_abilities(told)
             await self._agree_on_measurands(told)
             self._record.learnt_for = self._record.identity
+
+    async def _bound_station(self) -> None:
+        """Write the station maximum, where there is to be one and the station is not known to hold it."""
+        maximum_kw = self._settings.station_maxima_kw.get(self._record.station.id)
+        if maximum_kw is None or self._record.told_maximum_kw == maximum_kw:
+            return
+        reply = await self._layers.set_station_maximum(self._record, maximum_kw)
+        if reply.state is not LimitState.ACCEPTED:
+            self._log.warning("station takes no maximum", limit_kw=maximum_kw, reason=reply.detail)
 
     async def _ask_for_states(self) -> bool:
         """Have the states reported that a reconnect left out; whether the station answers at all."""
@@ -92,7 +116,8 @@ class StationContact:
 
     async def _settings_told(self) -> dict[SettingName, str] | None:
         """Settings that the station tells, all at once or, where that is too much, one by one; ``None``: it is mute."""
-        names = {self._link.calls.setting_names[name]: name for name in ASKED}
+        known = self._link.calls.setting_names
+        names = {known[name]: name for name in ASKED if name in known}
         told = await self._read(tuple(names))
         if told is None:
             return None
@@ -106,7 +131,10 @@ class StationContact:
         if identity is None or not identity.is_known or record.learnt_for == identity:
             return
         known = await self._capabilities.capability(identity) or preset_for(identity)
-        record.start_capability(as_declared(known, told))
+        permitted = as_permitted(
+            as_declared(known, told), told, v2x=self._settings.v2x, dynamic=self._settings.dynamic_profiles
+        )
+        record.start_capability(permitted)
         self._log.info("abilities learnt", capability=record.capability)
 
     async def _read(self, names: tuple[str, ...]) -> dict[str, str] | None:
@@ -117,8 +145,15 @@ class StationContact:
         return self._link.calls.settings_read(outcome.payload) if isinstance(outcome, Answered) else {}
 
     async def _agree_on_measurands(self, told: Mapping[SettingName, str]) -> None:
-        """Ask for all measurands, else add one after the other and keep those that are taken; write changes only."""
-        wanted = self._settings.measurands
+        """Ask for all measurands, else add one after the other and keep those that are taken; write changes only.
+
+        What a kind of station agreed to before is asked for at once.
+        """
+        capability = self._record.capability
+        wanted = tuple(name for name in self._settings.measurands if name in capability.measurands)
+        wanted = wanted or self._settings.measurands
+        if capability.discharges and GIVEN_BACK not in wanted:
+            wanted = (*wanted, GIVEN_BACK)
         measured = {measurand.strip() for measurand in told.get(SettingName.MEASURANDS, "").split(",")}
         if not measured.issuperset(wanted) and not await self._write(SettingName.MEASURANDS, ",".join(wanted)):
             kept: list[str] = []
@@ -126,9 +161,11 @@ class StationContact:
                 if await self._write(SettingName.MEASURANDS, ",".join([*kept, measurand])):
                     kept.append(measurand)
             self._log.info("some measurands only", measurands=kept)
+            wanted = tuple(kept)
+        self._record.capability = replace(capability, measurands=wanted)
         intervals_s = [whole_number(told.get(name)) or 0 for name in INTERVALS]
         often_enough = any(0 < interval_s <= self._settings.slowest_meter_interval_s for interval_s in intervals_s)
-        if self._settings.meter_interval_s and not often_enough:
+        if self._settings.meter_interval_s and not often_enough and not capability.keeps_meter_interval:
             await self._write(SettingName.METER_INTERVAL, str(self._settings.meter_interval_s))
 
     async def _write(self, name: SettingName, value: str) -> bool:

@@ -72,7 +72,11 @@ class Conversation:
         Every later boot on the same connection is followed by contact anew. Runs until the connection ends.
         """
         booted = True
-        self._ask_for_missing = lambda: connection.start(contact.ask_for_missing())
+
+        def ask_for_missing() -> None:
+            connection.start(contact.ask_for_missing())
+
+        self._ask_for_missing = ask_for_missing
         try:
             async with asyncio.timeout(self._settings.settle_s):
                 await self._boots.get()

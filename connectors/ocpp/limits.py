@@ -9,26 +9,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Final
 
 import structlog
 
 from connectors.ocpp.capability import CapabilityStore, StationCapability
+from connectors.ocpp.dynamic import DynamicPlans
 from connectors.ocpp.link import LinkOf, StationLink
 from connectors.ocpp.outbound import limit_reply
 from connectors.ocpp.settings import OcppSettings
 from connectors.ocpp.station import StationRecord
 from connectors.ocpp.translate_profile import (
     ProfilePurpose,
+    ProfileRequest,
     plan_profile,
     safe_default_profile,
     station_maximum_profile,
 )
+from connectors.ocpp.v21_calls import Calls21
 from optimizer.domain.charger import LimitCommand, LimitState
-from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.ids import EvseId, StationId, TransactionId
 from optimizer.domain.site import Evse
 from optimizer.errors import NotFound
 from optimizer.ports import Clock, LimitReply
@@ -39,6 +42,47 @@ REJECTIONS_TO_DOUBT = 3
 OFFLINE = LimitReply(LimitState.UNANSWERED, "the station is not connected")
 
 Place = tuple[StationRecord, Evse]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a limit asks of a station beyond taking it."""
+
+    may_climb: bool = True
+    """Whether it is told in other ways where it is rejected."""
+    pauses: bool = False
+    """Whether it has a limit of zero."""
+    discharges: bool = False
+    """Whether it asks for power back."""
+    periods: int = 1
+    """Its periods."""
+
+    @classmethod
+    def of(cls, command: LimitCommand, *, may_climb: bool) -> _Wish:
+        """What ``command`` asks."""
+        return cls(
+            may_climb,
+            pauses=any(period.limit_kw <= 0 for period in command.periods),
+            discharges=any(period.discharge_kw > 0 for period in command.periods),
+            periods=len(command.periods),
+        )
+
+    def special_rungs(self, current: StationCapability) -> tuple[StationCapability, ...]:
+        """What may be the matter with this very limit, whatever its form: each to be tried before the form is."""
+        rungs = []
+        if current.dynamic:
+            rungs.append(replace(current, dynamic=False))
+        if self.discharges and current.discharges:
+            rungs.append(replace(current, discharges=False))
+        if self.pauses and current.zero_allowed:
+            rungs.append(replace(current, zero_allowed=False))
+        return tuple(rungs)
+
+    def last_rungs(self, current: StationCapability) -> tuple[StationCapability, ...]:
+        """What remains when no form was taken: a profile of one period, which then is the safe value's at most."""
+        return (replace(current, max_periods=1),) if self.periods > 1 and current.max_periods > 1 else ()
+
+
 Telling = Callable[[StationCapability], Awaitable[LimitReply]]
 
 
@@ -66,6 +110,7 @@ class LimitLayers:
         self._clock: Final = clock
         self._capabilities: Final = capabilities
         self._backdate: Final = timedelta(seconds=settings.backdate_s)
+        self._dynamic: Final = DynamicPlans(clock)
         self._newest: dict[tuple[EvseId, ProfilePurpose], int] = {}
         self._orders = count(1)
         self._default_turns: dict[EvseId, asyncio.Lock] = {}
@@ -81,25 +126,45 @@ class LimitLayers:
         link = self._link_of(record.station.id)
         if link is None:
             return OFFLINE
-        transaction_id = command.transaction_id or record.active.get(evse.ocpp_evse_id)
+        number = evse.ocpp_evse_id
+        transaction_id = command.transaction_id or record.active.get(number)
+        phases = command.phases or record.told[number].phases
+        if phases is not None and phases != evse.current_paths and record.capability.switches_phases is False:
+            return LimitReply(LimitState.REJECTED, "the station says that it cannot change its number of phases")
 
         async def tell(capability: StationCapability) -> LimitReply:
+            now = self._clock.now()
+            most = min(capability.max_periods, record.told[number].most_periods or capability.max_periods)
             profile = plan_profile(
                 evse,
                 command.periods,
-                capability,
+                replace(capability, max_periods=most),
                 transaction_id=transaction_id,
-                now=self._clock.now(),
+                now=now,
                 skew=record.skew.skew,
                 backdate=self._backdate,
+                phases=phases,
             )
-            key = (evse.ocpp_evse_id, ProfilePurpose.PLAN.value)
-            return limit_reply(await link.ask(link.calls.set_profile(profile), key))
+            return await self._tell_plan(link, record, profile, capability, now)
 
         await self._keep_what_is_proven(record)
+        wish = _Wish.of(command, may_climb=transaction_id is not None and record.active.get(number) == transaction_id)
+        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, wish)
+        return self._witnessed(record, evse, command, transaction_id, reply)
+
+    def _witnessed(
+        self,
+        record: StationRecord,
+        evse: Evse,
+        command: LimitCommand,
+        transaction_id: TransactionId | None,
+        reply: LimitReply,
+    ) -> LimitReply:
+        """The reply as it is, or as a rejection where something else holds than was asked for."""
         pauses = any(period.limit_kw <= 0 for period in command.periods)
-        may_climb = transaction_id is not None and record.active.get(evse.ocpp_evse_id) == transaction_id
-        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, may_climb=may_climb, pauses=pauses)
+        if reply.state is LimitState.ACCEPTED:
+            told = record.told[evse.ocpp_evse_id]
+            told.periods, told.phases = command.periods, command.phases or told.phases
         witness = record.witnesses[evse.ocpp_evse_id]
         if reply.state is not LimitState.ACCEPTED:
             witness.look_away()
@@ -109,6 +174,23 @@ class LimitLayers:
             # What holds is not what was asked for, so nobody may count on it.
             return LimitReply(LimitState.REJECTED, f"takes no limit of zero; {evse.min_power_kw:.2f} kW holds instead")
         witness.accepted(command.periods, self._clock.now(), transaction_id)
+        return reply
+
+    async def _tell_plan(
+        self,
+        link: StationLink,
+        record: StationRecord,
+        profile: ProfileRequest,
+        capability: StationCapability,
+        now: datetime,
+    ) -> LimitReply:
+        calls, number = link.calls, profile.ocpp_evse_id
+        if capability.dynamic and isinstance(calls, Calls21) and profile.purpose is ProfilePurpose.PLAN:
+            counted_from = now - self._backdate if profile.start_schedule is not None else now
+            return await self._dynamic.tell(link, calls, record.told[number], profile, counted_from)
+        reply = limit_reply(await link.ask(calls.set_profile(profile), (number, ProfilePurpose.PLAN.value)))
+        if reply.state is LimitState.ACCEPTED:
+            record.told[number].end_dynamic()
         return reply
 
     async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
@@ -150,7 +232,7 @@ class LimitLayers:
             key = (evse.ocpp_evse_id, ProfilePurpose.SAFE_DEFAULT.value)
             return limit_reply(await link.ask(link.calls.set_profile(profile), key))
 
-        reply = await self._climb(record, evse, ProfilePurpose.SAFE_DEFAULT, tell, may_climb=True)
+        reply = await self._climb(record, evse, ProfilePurpose.SAFE_DEFAULT, tell, _Wish())
         if reply.state is LimitState.ACCEPTED:
             record.safe_defaults_kw[evse.ocpp_evse_id] = limit_kw
         return reply
@@ -160,12 +242,15 @@ class LimitLayers:
         for number, limit_kw in tuple(record.wanted_defaults_kw.items()):
             await self.set_safe_default(record.station.id, record.evses[number].id, limit_kw)
 
-    async def set_station_maximum(self, record: StationRecord, limit_kw: float) -> LimitReply:
+    async def set_station_maximum(
+        self, record: StationRecord, limit_kw: float, phase_limits_a: tuple[float, float, float] | None = None
+    ) -> LimitReply:
         """Bound a whole station; written once and rarely, since it goes to flash, and many stations know no such layer.
 
         Args:
             record: Which station.
             limit_kw: Its share of the fuse [kW].
+            phase_limits_a: Greatest current on L1, L2 and L3, where they differ [A].
         """
         link = self._link_of(record.station.id)
         if link is None:
@@ -176,8 +261,12 @@ class LimitLayers:
             record.capability,
             now=self._clock.now() - self._backdate,
             skew=record.skew.skew,
+            phase_limits_a=phase_limits_a,
         )
-        return limit_reply(await link.ask(link.calls.set_profile(profile), (0, profile.purpose.value)))
+        reply = limit_reply(await link.ask(link.calls.set_profile(profile), (0, profile.purpose.value)))
+        if reply.state is LimitState.ACCEPTED:
+            record.told_maximum_kw = limit_kw
+        return reply
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed, so that the safe default holds.
@@ -192,6 +281,11 @@ class LimitLayers:
         number = evse.ocpp_evse_id
         self._newest[evse_id, ProfilePurpose.PLAN] = next(self._orders)
         record.witnesses[number].look_away()
+        record.forget_plan(number)
+        if record.capability.plan_replaces_default and number in record.wanted_defaults_kw:
+            # The plan took the place of the safe default, which now takes the plan's.
+            record.safe_defaults_kw.pop(number, None)
+            return await self.set_safe_default(station_id, evse_id, record.wanted_defaults_kw[number])
         reply = limit_reply(await link.ask(link.calls.clear_profile(2 * number), (number, ProfilePurpose.PLAN.value)))
         # "Unknown": there was no such profile, so there is none now.
         return LimitReply(LimitState.ACCEPTED, "none was there") if reply.detail.startswith("Unknown") else reply
@@ -202,9 +296,7 @@ class LimitLayers:
         evse: Evse,
         purpose: ProfilePurpose,
         tell: Telling,
-        *,
-        may_climb: bool,
-        pauses: bool = False,
+        wish: _Wish,
     ) -> LimitReply:
         """Tell a limit in the way that is thought to work, and where that is rejected in every other way, once."""
         order = self._newest[evse.id, purpose] = next(self._orders)
@@ -214,13 +306,13 @@ class LimitLayers:
             self._settle_on(record, ladder[0], reply)
             return reply
         record.rejections += 1
-        if not may_climb or record.is_exhausted or _says_nothing_of_the_form(reply):
+        if not wish.may_climb or record.is_exhausted or _says_nothing_of_the_form(reply):
             return reply
         rungs = list(ladder[1:])
         if record.capability.proven and record.rejections < REJECTIONS_TO_DOUBT:
             rungs = []
-        if pauses and ladder[0].zero_allowed:
-            rungs = [replace(rung, zero_allowed=False) for rung in ladder[:1]] + rungs
+        last = wish.last_rungs(ladder[0]) if rungs else ()
+        rungs = [*wish.special_rungs(ladder[0]), *rungs, *last]
         for rung in rungs:
             if self._newest[evse.id, purpose] != order:
                 return LimitReply(LimitState.UNANSWERED, "a newer limit took its place")
@@ -260,10 +352,12 @@ class LimitLayers:
             self._log.info("limits are told in another way", station_id=record.station.id, capability=rung)
 
     async def _keep_what_is_proven(self, record: StationRecord) -> None:
-        proven = any(witness.is_proven for witness in record.witnesses.values())
-        if proven and not record.capability.proven and record.identity is not None:
-            record.capability = replace(record.capability, proven=True)
-            await self._capabilities.save(record.identity, record.capability)
+        """Keep what the meters have shown since: that limits are held, from which current on, and how soon."""
+        before = record.capability
+        record.note_what_was_seen()
+        after = record.capability
+        if after.proven and record.identity is not None and asdict(after) != asdict(before):
+            await self._capabilities.save(record.identity, after)
 
     def _place(self, evse_id: EvseId, station_id: StationId | None = None) -> Place:
         place = self._places.get(evse_id)

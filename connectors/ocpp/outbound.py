@@ -31,6 +31,9 @@ class SettingName(Enum):
     METER_INTERVAL = "seconds between them"
     ALIGNED_INTERVAL = "seconds between values sent by the clock"
     PASSWORD = "password of the connection"
+    STACK_LEVEL = "highest stack level"
+    PHASE_SWITCHING = "whether it changes between one and three phases"
+    OPERATION_MODES = "ways in which vehicles may be steered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,10 @@ from connectors.ocpp.station import StationRecord
 from connectors.ocpp.transport import StationConnection, StationSocket
 from connectors.ocpp.v16 import Answers16
 from connectors.ocpp.v16_calls import Calls16
+from connectors.ocpp.v21 import Answers21
+from connectors.ocpp.v21_calls import Calls21
 from connectors.ocpp.v201 import Answers201
-from connectors.ocpp.v201_calls import Calls21, Calls201
+from connectors.ocpp.v201_calls import Calls201
 from optimizer.domain.charger import LimitCommand, StationBooted
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.site import Station
@@ -251,8 +253,11 @@ class OcppCentralSystem:
         interval_s = max(1, round(self._settings.heartbeat_interval_s + spread * (2 * share - 1)))
         if version is Version.V16:
             return Answers16(intake, interval_s), Calls16()
-        calls = Calls21(self._settings.plan_lasts_offline_s) if version is Version.V21 else Calls201(version)
-        return Answers201(intake, interval_s, version), calls
+        if version is Version.V201:
+            return Answers201(intake, interval_s, version), Calls201()
+        settings = self._settings
+        calls = Calls21(settings.plan_lasts_offline_s, phase_limits=settings.phase_limits)
+        return Answers21(intake, interval_s, calls, v2x=settings.v2x), calls
 
     def health(self, station_id: StationId) -> StationHealth:
         """Counters and notices of one station.
@@ -309,13 +314,20 @@ class OcppCentralSystem:
         """
         return await self._layers.set_safe_default(station_id, evse_id, limit_kw)
 
-    async def set_station_maximum(self, station_id: StationId, limit_kw: float) -> LimitReply:
-        """Bound a whole station, below which its EVSEs share (ChargePointMaxProfile, ChargingStationMaxProfile) [kW].
+    async def set_station_maximum(
+        self, station_id: StationId, limit_kw: float, phase_limits_a: tuple[float, float, float] | None = None
+    ) -> LimitReply:
+        """Bound a whole station, below which its EVSEs share (ChargePointMaxProfile, ChargingStationMaxProfile).
+
+        Args:
+            station_id: Which station.
+            limit_kw: Greatest power [kW].
+            phase_limits_a: Greatest current on L1, L2 and L3, where they differ [A].
 
         Raises:
             NotFound: There is no such station.
         """
-        return await self._layers.set_station_maximum(self._record(station_id), limit_kw)
+        return await self._layers.set_station_maximum(self._record(station_id), limit_kw, phase_limits_a)
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed, so that the safe default holds.

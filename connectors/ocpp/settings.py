@@ -89,6 +89,15 @@ class OcppSettings:
     """How far in the past a charging schedule starts, by the injected clock [s]."""
     plan_lasts_offline_s: int | None = None
     """Time after which an offline station of OCPP 2.1 drops its plan for the safe default [s]; ``None``: never."""
+    dynamic_profiles: bool = False
+    """Whether plans go to stations of OCPP 2.1 as dynamic profiles, of which only the limit is renewed
+    (UpdateDynamicSchedule); needs ``plan_lasts_offline_s``, since such a profile holds no later, safe value."""
+    v2x: bool = False
+    """Whether stations of OCPP 2.1 that can are told to have vehicles give power back."""
+    phase_limits: bool = False
+    """Whether stations of OCPP 2.1 are told the limit of each phase by itself, where phases are to differ."""
+    station_maxima_kw: Mapping[StationId, float] = field(default_factory=dict)
+    """Stations that are bounded as a whole, each with its share of the fuse; written once after each contact [kW]."""
     skew_threshold_s: float = 30.0
     """Difference of a station's clock from ours that is corrected [s]."""
 
@@ -116,5 +125,11 @@ class OcppSettings:
                 self.heartbeat_spread_share,
                 "give a number from 0 up to, not including, 1",
             )
+        if self.dynamic_profiles and self.plan_lasts_offline_s is None:
+            fix = "give the seconds after which an offline station falls back to its safe default"
+            raise InvalidConfiguration("ocpp.plan_lasts_offline_s", None, f"{fix}; dynamic_profiles needs it")
+        for station_id, maximum_kw in self.station_maxima_kw.items():
+            if not 0 < maximum_kw < float("inf"):
+                raise InvalidConfiguration(f"ocpp.station_maxima_kw.{station_id}", maximum_kw, "give a number above 0")
         if self.message_limit_bytes < 1024:
             raise InvalidConfiguration("ocpp.message_limit_bytes", self.message_limit_bytes, "give 1024 or more")

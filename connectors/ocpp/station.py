@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from connectors.ocpp.capability import StationCapability, StationIdentity
+from connectors.ocpp.dynamic import ToldPlan
 from connectors.ocpp.external import ExternalLimits
 from connectors.ocpp.health import StationHealth
 from connectors.ocpp.meter_history import MeterHistory
@@ -106,6 +108,10 @@ class StationRecord:
         """Safe default that the station took in this run of the service, by EVSE number [kW]."""
         self.wanted_defaults_kw: dict[int, float] = {}
         """Safe default that it should hold, by EVSE number [kW]."""
+        self.told = {number: ToldPlan() for number in self.evses}
+        """What the running transaction of each EVSE number was told."""
+        self.told_maximum_kw: float | None = None
+        """Station maximum that it took in this run of the service [kW]."""
         self._statuses: dict[tuple[int, int], tuple[ConnectorStatus, datetime]] = {}
         self._charging_states: dict[int, ConnectorStatus] = {}
         self.reported: dict[int, ConnectorStatus] = {}
@@ -128,6 +134,7 @@ class StationRecord:
         if number is not None and self.active.get(number) == transaction_id:
             del self.active[number]
             self._charging_states.pop(number, None)
+            self.forget_plan(number)
         return number
 
     def only_active(self) -> TransactionId | None:
@@ -156,9 +163,17 @@ class StationRecord:
         """The transaction at an EVSE told what the vehicle does (2.x)."""
         self._charging_states[number] = status
 
+    def forget_plan(self, number: int) -> None:
+        """The plan of an EVSE is no more."""
+        self.told[number].end_dynamic()
+        self.told[number] = ToldPlan()
+
     def forget_profiles(self) -> None:
         """The station restarted: what it was told may be gone, and what it rejects it may now take."""
+        for number in self.evses:
+            self.forget_plan(number)
         self.safe_defaults_kw.clear()
+        self.told_maximum_kw = None
         self.reported.clear()
         self.rejections = 0
         self.is_exhausted = False
@@ -169,3 +184,17 @@ class StationRecord:
         self.ignored.clear()
         for witness in self.witnesses.values():
             witness.start_anew()
+            witness.expect_reaction(capability.reaction_s)
+
+    def note_what_was_seen(self) -> None:
+        """Take what the meters have shown of limits into the record of its abilities."""
+        seen = self.witnesses.values()
+        known = self.capability
+        currents_a = [witness.least_current_a for witness in seen] + [known.least_current_a]
+        reactions_s = [witness.reaction_s for witness in seen] + [known.reaction_s]
+        self.capability = replace(
+            known,
+            proven=known.proven or any(witness.is_proven for witness in seen),
+            least_current_a=min((value for value in currents_a if value is not None), default=None),
+            reaction_s=max((value for value in reactions_s if value is not None), default=None),
+        )

@@ -43,6 +43,8 @@ class ProfilePeriod:
     """Seconds from the schedule's start [s]."""
     limit_value: float
     """Greatest current per phase [A] or power [W], by the profile's unit: a quantity in OCPP's form, not ours."""
+    discharge_value: float = 0.0
+    """Current per phase [A] or power [W] that the vehicle is to give back; OCPP 2.1 alone can say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,10 @@ class ProfileRequest:
     """Start, by the station's clock [UTC]; ``None``: relative to the transaction or message."""
     transaction_id: TransactionId | None = None
     """The transaction of a TxProfile."""
+    switches_phases: bool = False
+    """Whether ``number_phases`` is an order to change between one and three phases."""
+    phase_limits_a: tuple[float, float, float] | None = None
+    """Greatest current on L1, L2 and L3, where they differ [A]; OCPP 2.1 alone can say it."""
 
 
 def plan_profile(
@@ -78,6 +84,7 @@ def plan_profile(
     now: datetime,
     skew: timedelta,
     backdate: timedelta,
+    phases: int | None = None,
 ) -> ProfileRequest:
     """The profile that carries out ``periods`` from ``now`` on.
 
@@ -89,7 +96,9 @@ def plan_profile(
         now: Now [UTC].
         skew: By how much the station's clock is ahead of ours.
         backdate: How long ago the schedule starts, so that it holds at once in spite of small differences of clocks.
+        phases: Phases to charge on, where the station can switch them; ``None``: all that the EVSE has.
     """
+    paths = evse.current_paths if phases is None else min(phases, evse.current_paths)
     is_tx_profile = transaction_id is not None and capability.plan_purpose is PlanPurpose.TX_PROFILE
     start = now - backdate
     kept = few_periods(in_force_from(periods, now), capability.max_periods)
@@ -97,7 +106,8 @@ def plan_profile(
     pieces = [
         ProfilePeriod(
             0 if index == 0 else ceil((period.start - (start if absolute else now)).total_seconds()),
-            rounded_down(evse, period.limit_kw, capability),
+            rounded_down(evse, period.limit_kw, capability, paths),
+            _given_back(evse, period.discharge_kw, capability),
         )
         for index, period in enumerate(kept)
     ]
@@ -105,12 +115,13 @@ def plan_profile(
         profile_id=2 * evse.ocpp_evse_id,
         ocpp_evse_id=evse.ocpp_evse_id,
         purpose=ProfilePurpose.PLAN if is_tx_profile else ProfilePurpose.SAFE_DEFAULT,
-        stack_level=capability.stack_level + (0 if is_tx_profile else 1),
+        stack_level=capability.plan_level if is_tx_profile else capability.plan_level_without_transaction,
         rate_unit=capability.unit_for(evse),
         periods=tuple(pieces),
-        number_phases=evse.current_paths,
+        number_phases=paths,
         start_schedule=start + skew if absolute else None,
         transaction_id=transaction_id if is_tx_profile else None,
+        switches_phases=phases is not None,
     )
 
 
@@ -122,7 +133,7 @@ def safe_default_profile(
         profile_id=2 * evse.ocpp_evse_id - 1,
         ocpp_evse_id=evse.ocpp_evse_id,
         purpose=ProfilePurpose.SAFE_DEFAULT,
-        stack_level=capability.stack_level,
+        stack_level=capability.default_level,
         rate_unit=capability.unit_for(evse),
         periods=(ProfilePeriod(0, rounded_down(evse, limit_kw, capability)),),
         number_phases=evse.current_paths,
@@ -131,7 +142,13 @@ def safe_default_profile(
 
 
 def station_maximum_profile(
-    evses: Sequence[Evse], limit_kw: float, capability: StationCapability, *, now: datetime, skew: timedelta
+    evses: Sequence[Evse],
+    limit_kw: float,
+    capability: StationCapability,
+    *,
+    now: datetime,
+    skew: timedelta,
+    phase_limits_a: tuple[float, float, float] | None = None,
 ) -> ProfileRequest:
     """The bound on a whole station.
 
@@ -141,8 +158,12 @@ def station_maximum_profile(
         capability: How the station wants it.
         now: Now [UTC].
         skew: By how much the station's clock is ahead of ours.
+        phase_limits_a: Greatest current on L1, L2 and L3, where they differ; what cannot tell them apart gets the
+            least of them [A].
     """
     widest = max(evses, key=lambda evse: evse.current_paths)
+    if phase_limits_a is not None:
+        limit_kw = min(limit_kw, widest.power_kw(min(phase_limits_a)))
     unit = capability.unit_for(widest)
     amount = limit_kw * 1000.0 if unit is RateUnit.W else widest.current_a(limit_kw)
     return ProfileRequest(
@@ -154,6 +175,7 @@ def station_maximum_profile(
         periods=(ProfilePeriod(0, _stepped_down(max(0.0, amount), 1.0 if capability.whole_amperes else 0.1)),),
         number_phases=widest.current_paths,
         start_schedule=now + skew if capability.absolute else None,
+        phase_limits_a=phase_limits_a if unit is RateUnit.A else None,
     )
 
 
@@ -165,7 +187,7 @@ def in_force_from(periods: Sequence[LimitPeriod], now: datetime) -> tuple[LimitP
             current = period
     kept = [current]
     for period in periods:
-        if period.start > max(now, current.start) and period.limit_kw != kept[-1].limit_kw:
+        if period.start > max(now, current.start) and period.net_kw != kept[-1].net_kw:
             kept.append(period)
     return tuple(kept)
 
@@ -181,22 +203,21 @@ def few_periods(periods: Sequence[LimitPeriod], greatest_number: int) -> tuple[L
         costs = {index: _joining_cost_kwh(kept, index) for index in range(1, len(kept) - 2)}
         # With three periods or fewer left, the first gives way: it lasts the shortest and the plan is renewed in it.
         index = min(costs, key=costs.__getitem__) if costs else 0
-        joined = LimitPeriod(kept[index].start, min(kept[index].limit_kw, kept[index + 1].limit_kw))
-        kept[index : index + 2] = [joined]
+        kept[index : index + 2] = [kept[index].joined_with(kept[index + 1])]
     return tuple(kept)
 
 
 def _joining_cost_kwh(periods: Sequence[LimitPeriod], index: int) -> float:
     """Energy given up when period ``index`` and the next are joined at the lesser limit [kWh]."""
     first, second, after = periods[index : index + 3]
-    lowered_h = (second.start - first.start) / timedelta(hours=1)
-    if second.limit_kw > first.limit_kw:
-        lowered_h = (after.start - second.start) / timedelta(hours=1)
-    return abs(first.limit_kw - second.limit_kw) * lowered_h
+    joined_kw = first.joined_with(second).net_kw
+    first_h = (second.start - first.start) / timedelta(hours=1)
+    second_h = (after.start - second.start) / timedelta(hours=1)
+    return abs(first.net_kw - joined_kw) * first_h + abs(second.net_kw - joined_kw) * second_h
 
 
-def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability) -> float:
-    """A limit in the station's unit, never above ``limit_kw``: steps of 0.1, or of 1 A where the station needs it.
+def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability, paths: int | None = None) -> float:
+    """A limit in the station's unit, never above ``limit_kw``: whole watts, 0.1 A, or 1 A where the station needs it.
 
     The one exception is a station that takes no zero: it is told its least current, and whoever sends must say so.
 
@@ -204,13 +225,25 @@ def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability) -> 
         evse: Where it holds; it bounds the current.
         limit_kw: The limit, counted on all current paths of the EVSE, whichever of them a vehicle uses [kW].
         capability: Unit and step.
+        paths: Current paths that the station is told to use; a limit in W is for these alone. ``None``: all.
     """
     kept_kw = min(max(0.0, limit_kw), evse.max_power_kw)
     if kept_kw == 0.0 and not capability.zero_allowed:
         kept_kw = evse.min_power_kw
     if capability.unit_for(evse) is RateUnit.W:
-        return _stepped_down(kept_kw * 1000.0, 0.1)
+        used_share = 1.0 if paths is None else paths / evse.current_paths
+        return _stepped_down(kept_kw * used_share * 1000.0, 1.0)
     return _stepped_down(evse.current_a(kept_kw), 1.0 if capability.whole_amperes else 0.1)
+
+
+def _given_back(evse: Evse, discharge_kw: float, capability: StationCapability) -> float:
+    """Power to give back in the station's unit, rounded down; 0 where the station cannot do it."""
+    if not capability.discharges:
+        return 0.0
+    kept_kw = min(discharge_kw, evse.max_power_kw)
+    if capability.unit_for(evse) is RateUnit.W:
+        return _stepped_down(kept_kw * 1000.0, 1.0)
+    return _stepped_down(evse.current_a(kept_kw), 0.1)
 
 
 def _stepped_down(value: float, step: float) -> float:

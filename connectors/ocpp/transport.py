@@ -140,11 +140,12 @@ class StationConnection:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._finished.set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> Task[None]:
         """Run ``work`` beside the receive loop, at the longest until the connection ends."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._work_ended)
+        return task
 
     def _work_ended(self, task: Task[None]) -> None:
         self._tasks.discard(task)

@@ -45,6 +45,8 @@ class Calls16:
         SettingName.METER_INTERVAL: "MeterValueSampleInterval",
         SettingName.ALIGNED_INTERVAL: "ClockAlignedDataInterval",
         SettingName.PASSWORD: "AuthorizationKey",
+        SettingName.STACK_LEVEL: "ChargeProfileMaxStackLevel",
+        SettingName.PHASE_SWITCHING: "ConnectorSwitch3to1PhaseSupported",
     }
 
     def _message(self, content: Any) -> Message:

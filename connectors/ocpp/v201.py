@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from math import sqrt
 from typing import Any, Final
 
 from ocpp.v21.enums import Action as Action21
@@ -14,11 +13,11 @@ from connectors.ocpp.answers import SharedAnswers, token_answer
 from connectors.ocpp.external import limit_source, notified_limit, reported_limits
 from connectors.ocpp.frames import CallRefused, ErrorCode, Json
 from connectors.ocpp.intake import StationIntake
+from connectors.ocpp.needs import vehicle_needs
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import (
     clean_text,
     connector_status,
-    float_number,
     instant,
     part,
     parts,
@@ -26,7 +25,7 @@ from connectors.ocpp.translate import (
     whole_number,
 )
 from connectors.ocpp.translate_meter import read_meter_value
-from optimizer.domain.charger import ConnectorStatus, VehicleNeeds
+from optimizer.domain.charger import ConnectorStatus
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import Evse
 
@@ -38,11 +37,6 @@ KNOWN_ACTIONS: Final = {
 MOST_CONNECTORS = 8
 """Connectors of one EVSE that are told apart; no EVSE has as many."""
 
-LINE_VOLTAGE_FROM_V = 300.0
-"""A vehicle's greatest AC voltage from here up is between lines, below it to neutral [V]."""
-
-_TRANSFER_PHASES: Final = {"AC_single_phase": 1, "AC_two_phase": 2, "AC_three_phase": 3}
-
 
 class Answers201(SharedAnswers):
     """Serves the calls of one charging station of OCPP 2.0.1 or 2.1.
@@ -51,10 +45,14 @@ class Answers201(SharedAnswers):
         intake: Takes what it tells.
         heartbeat_interval_s: Interval to tell it [s].
         version: 2.0.1 or 2.1.
+        v2x: Whether a vehicle's agreement to give power back is heard.
     """
 
-    def __init__(self, intake: StationIntake, heartbeat_interval_s: int, version: Version = Version.V201) -> None:
+    def __init__(
+        self, intake: StationIntake, heartbeat_interval_s: int, version: Version = Version.V201, *, v2x: bool = False
+    ) -> None:
         super().__init__(intake, heartbeat_interval_s, version, KNOWN_ACTIONS[version])
+        self._v2x = v2x
         self._handlers |= {
             "BootNotification": self._boot_2x,
             "StatusNotification": self._status,
@@ -163,7 +161,12 @@ class Answers201(SharedAnswers):
         number = self._intake.evse_number(whole_number(payload.get("evseId")))
         if number is None:
             return {"status": "Rejected"}
-        needs = _vehicle_needs(self._intake, number, part(payload, "chargingNeeds"))
+        record = self._intake.record
+        told, evse = part(payload, "chargingNeeds"), record.evses[number]
+        tuples = whole_number(payload.get("maxScheduleTuples"))
+        if tuples is not None and tuples > 0:
+            record.told[number].most_periods = tuples
+        needs = vehicle_needs(told, evse, self._intake.now, record.skew.skew, v2x=self._v2x)
         taken = await self._intake.state_needs(needs)
         # "Processing" still promises a schedule: the plan comes all the same, by another target than the vehicle's.
         return {"status": "Accepted" if taken else "Processing"}
@@ -199,35 +202,3 @@ class Answers201(SharedAnswers):
 
 def _stamp(payload: Json) -> datetime | None:
     return instant(payload.get("timestamp"))
-
-
-def _vehicle_needs(intake: StationIntake, number: int, needs: Json) -> VehicleNeeds:
-    """Departure, energy, soc and power of ``chargingNeeds``."""
-    alternating, direct = part(needs, "acChargingParameters"), part(needs, "dcChargingParameters")
-    energy_wh = float_number(alternating.get("energyAmount", direct.get("energyAmount")))
-    soc_percent = float_number(direct.get("stateOfCharge"))
-    departure = instant(needs.get("departureTime"))
-    return VehicleNeeds(
-        station_id=intake.record.station.id,
-        ocpp_evse_id=number,
-        at=intake.now,
-        depart_at=None if departure is None else departure - intake.record.skew.skew,
-        energy_kwh=None if energy_wh is None or energy_wh < 0 else energy_wh / 1000.0,
-        soc=soc_percent / 100.0 if soc_percent is not None and 0 <= soc_percent <= 100 else None,
-        max_power_kw=_greatest_power_kw(alternating, direct, needs.get("requestedEnergyTransfer")),
-    )
-
-
-def _greatest_power_kw(alternating: Json, direct: Json, transfer: object) -> float | None:
-    """Greatest power that a vehicle states, from power or from amperes and volts [kW]."""
-    power_w = float_number(direct.get("evMaxPower"))
-    if power_w is None:
-        used = alternating or direct
-        current_a, voltage_v = float_number(used.get("evMaxCurrent")), float_number(used.get("evMaxVoltage"))
-        if current_a is None or voltage_v is None:
-            return None
-        phases = _TRANSFER_PHASES.get(transfer, 1) if isinstance(transfer, str) and alternating else 1
-        if phases > 1 and voltage_v >= LINE_VOLTAGE_FROM_V:
-            voltage_v /= sqrt(3)
-        power_w = current_a * voltage_v * phases
-    return power_w / 1000.0 if power_w > 0 else None

@@ -1,4 +1,4 @@
-"""Messages to a charging station of OCPP 2.0.1, and of 2.1, which differ in what a plan may say."""
+"""Messages to a charging station of OCPP 2.0.1, most of which 2.1 has too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 from ocpp.v201 import call, datatypes, enums
 
 from connectors.ocpp.frames import Json
-from connectors.ocpp.outbound import Message, SettingName, checked, message_of
+from connectors.ocpp.outbound import Message, SettingName, message_of
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, instant_text, part, parts
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
@@ -47,6 +47,8 @@ class Calls201:
         SettingName.METER_INTERVAL: "SampledDataCtrlr.TxUpdatedInterval",
         SettingName.ALIGNED_INTERVAL: "AlignedDataCtrlr.Interval",
         SettingName.PASSWORD: "SecurityCtrlr.BasicAuthPassword",
+        SettingName.STACK_LEVEL: "SmartChargingCtrlr.ProfileStackLevel",
+        SettingName.PHASE_SWITCHING: "SmartChargingCtrlr.ACPhaseSwitchingSupported",
     }
 
     def __init__(self, version: Version = Version.V201) -> None:
@@ -61,7 +63,12 @@ class Calls201:
             id=profile.profile_id,
             charging_rate_unit=enums.ChargingRateUnitEnumType(profile.rate_unit.value),
             charging_schedule_period=[
-                datatypes.ChargingSchedulePeriodType(period.start_s, period.limit_value, profile.number_phases)
+                datatypes.ChargingSchedulePeriodType(
+                    period.start_s,
+                    period.limit_value,
+                    profile.number_phases,
+                    phase_to_use=1 if profile.switches_phases and profile.number_phases == 1 else None,
+                )
                 for period in profile.periods
             ],
             start_schedule=instant_text(profile.start_schedule) if profile.start_schedule is not None else None,
@@ -178,29 +185,6 @@ class Calls201:
     def transaction_status(self, transaction_id: TransactionId) -> Message | None:
         """GetTransactionStatusRequest."""
         return self._message(call.GetTransactionStatus(transaction_id))
-
-
-class Calls21(Calls201):
-    """Builds the messages of OCPP 2.1: those of 2.0.1, and the end of a plan when the station is offline.
-
-    The fields that 2.1 adds are written as they stand in JSON; the `ocpp` package cannot carry all of them.
-
-    Args:
-        plan_lasts_offline_s: Time that a plan stays valid offline [s]; ``None``: without end.
-    """
-
-    def __init__(self, plan_lasts_offline_s: int | None = None) -> None:
-        super().__init__(Version.V21)
-        self._plan_lasts_offline_s = plan_lasts_offline_s
-
-    def set_profile(self, profile: ProfileRequest) -> Message:
-        """SetChargingProfileRequest of 2.1."""
-        message = super().set_profile(profile)
-        if self._plan_lasts_offline_s is None or profile.purpose is not ProfilePurpose.PLAN:
-            return message
-        ends = {"maxOfflineDuration": self._plan_lasts_offline_s, "invalidAfterOfflineDuration": True}
-        payload = {**message.payload, "chargingProfile": {**message.payload["chargingProfile"], **ends}}
-        return checked(Message(message.action, payload), self.version)
 
 
 def _token(token_id: TokenId) -> Any:

@@ -16,7 +16,13 @@ from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
 from optimizer.control.profile import SAME_KW
 from optimizer.control.settings import ControlSettings
-from optimizer.control.targets import default_target, reservation_target, vehicle_target, with_targets
+from optimizer.control.targets import (
+    default_target,
+    reservation_target,
+    vehicle_as_stated,
+    vehicle_target,
+    with_targets,
+)
 from optimizer.domain.charger import (
     Connector,
     ConnectorReported,
@@ -389,8 +395,7 @@ class SessionLedger:
             updated = session
             if event.soc is not None:
                 updated = replace(updated, soc=event.soc, soc_at=event.at)
-            if event.max_power_kw is not None:
-                updated = replace(updated, vehicle=replace(updated.vehicle, max_power_kw=event.max_power_kw))
+            updated = replace(updated, vehicle=vehicle_as_stated(updated.vehicle, event))
             target = vehicle_target(session, event, self._settings)
             if target is not None:
                 updated = with_targets(updated, (target,))

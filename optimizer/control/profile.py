@@ -56,14 +56,8 @@ def falling(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:
     """
     pieces: list[LimitPeriod] = []
     for period in periods:
-        pieces.append(lesser(pieces[-1], period, period.start) if pieces else period)
+        pieces.append(period.joined_with(pieces[-1]) if pieces else period)
     return merged(pieces)
-
-
-def lesser(one: LimitPeriod, other: LimitPeriod, start: datetime) -> LimitPeriod:
-    """A piece that permits no more than either of two, in both directions."""
-    limit_kw, discharge_kw = min(one.limit_kw, other.limit_kw), min(one.discharge_kw, other.discharge_kw)
-    return LimitPeriod(start, limit_kw, discharge_kw)
 
 
 def clipped(periods: Sequence[LimitPeriod], limit_kw: float) -> tuple[LimitPeriod, ...]:
@@ -91,16 +85,16 @@ def shortened(periods: Sequence[LimitPeriod], greatest_count: int) -> tuple[Limi
         if not losses:
             # Only the first, one inner and the safe piece are left: the first takes in the inner one.
             first, inner, *rest = pieces
-            pieces = [lesser(first, inner, first.start), *rest]
+            pieces = [first.joined_with(inner), *rest]
             continue
         _, index = min(losses)
-        pieces[index : index + 2] = [lesser(pieces[index], pieces[index + 1], pieces[index].start)]
+        pieces[index : index + 2] = [pieces[index].joined_with(pieces[index + 1])]
     return merged(pieces)
 
 
 def _joining_loss_kwh(pieces: Sequence[LimitPeriod], index: int) -> float:
     first, second, third = pieces[index], pieces[index + 1], pieces[index + 2]
-    joined_kw = lesser(first, second, first.start).net_kw
+    joined_kw = first.joined_with(second).net_kw
     first_h = (second.start - first.start) / timedelta(hours=1)
     second_h = (third.start - second.start) / timedelta(hours=1)
     return abs(first.net_kw - joined_kw) * first_h + abs(second.net_kw - joined_kw) * second_h

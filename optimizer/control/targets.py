@@ -9,7 +9,7 @@ from datetime import timedelta
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import VehicleNeeds
 from optimizer.domain.reservation import Reservation
-from optimizer.domain.session import DepartureTarget, Session, TargetSource
+from optimizer.domain.session import DepartureTarget, Session, TargetSource, Vehicle
 
 _BELIEF = (
     TargetSource.API,
@@ -44,6 +44,17 @@ def reservation_target(reservation: Reservation) -> DepartureTarget | None:
     if reservation.energy_kwh <= 0.0:
         return None
     return DepartureTarget(reservation.window.end, energy_kwh=reservation.energy_kwh, source=TargetSource.RESERVATION)
+
+
+def vehicle_as_stated(vehicle: Vehicle, needs: VehicleNeeds) -> Vehicle:
+    """What is known of a vehicle after it stated its needs; to agree to give power back is its driver's consent."""
+    if needs.max_power_kw is not None:
+        vehicle = replace(vehicle, max_power_kw=needs.max_power_kw)
+    if needs.battery_kwh is not None:
+        vehicle = replace(vehicle, battery_kwh=needs.battery_kwh)
+    if needs.max_discharge_kw is not None:
+        vehicle = replace(vehicle, max_discharge_kw=needs.max_discharge_kw, discharge_consent=True)
+    return vehicle
 
 
 def vehicle_target(session: Session, needs: VehicleNeeds, settings: ControlSettings) -> DepartureTarget | None:

@@ -60,6 +60,11 @@ class LimitPeriod:
         """The limit, or where the vehicle gives back that power, negative [kW]."""
         return self.limit_kw - self.discharge_kw
 
+    def joined_with(self, other: LimitPeriod) -> LimitPeriod:
+        """A piece from this one's start that permits no more than either, in both directions."""
+        limit_kw, discharge_kw = min(self.limit_kw, other.limit_kw), min(self.discharge_kw, other.discharge_kw)
+        return LimitPeriod(self.start, limit_kw, discharge_kw)
+
 
 @dataclass(frozen=True, slots=True)
 class LimitCommand:
@@ -245,3 +250,7 @@ class VehicleNeeds:
     """State of charge 0..1 (DC)."""
     max_power_kw: float | None = None
     """Greatest power the vehicle takes [kW]."""
+    battery_kwh: float | None = None
+    """Size of its battery [kWh] (DC)."""
+    max_discharge_kw: float | None = None
+    """Greatest power that it agrees to give back [kW] (2.1); ``None``: it says nothing of it."""

@@ -31,6 +31,9 @@ class _Limit:
     def limit_a(self, instant: datetime) -> float:
         return next((limit for when, limit in reversed(self._steps) if when <= instant), 32.0)
 
+    def phases(self, instant: datetime) -> int | None:
+        return None
+
     def next_change(self, instant: datetime) -> datetime | None:
         return next((when for when, _ in self._steps if when > instant), None)
 

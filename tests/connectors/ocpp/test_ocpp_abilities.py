@@ -24,6 +24,7 @@ from optimizer.domain.ids import EvseId, StationId, TransactionId
 from optimizer.errors import InvalidDataFile
 
 S16 = StationId("S16")
+TX_DEFAULT = PlanPurpose.TX_DEFAULT_PROFILE
 EVSE = EvseId("S16-1")
 
 
@@ -62,7 +63,13 @@ def test_what_the_meter_proved_is_not_undone_by_words() -> None:
     ("identity", "expected"),
     [
         (StationIdentity("Huawei", "FusionCharge"), StationCapability(rate_unit=RateUnit.W)),
-        (StationIdentity("Wall Box Chargers", "Pulsar", "5.17.67"), StationCapability(absolute=False)),
+        (
+            StationIdentity("Wall Box Chargers", "Pulsar", "5.17.67"),
+            StationCapability(absolute=False, greatest_stack_level=0),
+        ),
+        (StationIdentity("ABB", "TERRA AC W22"), StationCapability(greatest_stack_level=0)),
+        (StationIdentity("Easee", "Home"), StationCapability(keeps_meter_interval=True)),
+        (StationIdentity("EVBox", "BusinessLine Elvi"), StationCapability(keeps_meter_interval=True)),
         (StationIdentity("Wall Box Chargers", "Pulsar", "6.1"), StationCapability()),
         (StationIdentity("Unheard of", "X"), StationCapability()),
     ],
@@ -75,10 +82,26 @@ class TestLadder:
     def test_least_changes_come_first_and_none_twice(self, make_evse) -> None:
         rungs = StationCapability().ladder(make_evse("S", 1))
         assert rungs[0] == StationCapability()
-        assert len(set(rungs)) == len(rungs) == 12
+        assert len(set(rungs)) == len(rungs) == 24
         assert StationCapability(rate_unit=RateUnit.W) in rungs[1:5]
         assert StationCapability(absolute=False) in rungs[1:5]
-        assert StationCapability(plan_purpose=PlanPurpose.TX_DEFAULT_PROFILE) in rungs[1:5]
+        assert StationCapability(plan_purpose=PlanPurpose.TX_DEFAULT_PROFILE) in rungs[1:6]
+        assert StationCapability(stack_level=1) in rungs[1:6]
+
+    @pytest.mark.parametrize(
+        ("case", "capability", "default_level", "plan_level", "other_level"),
+        [
+            ("nothing known", StationCapability(), 0, 0, 1),
+            ("the highest is known", StationCapability(greatest_stack_level=9), 0, 0, 9),
+            ("only the highest is taken", StationCapability(stack_level=9, greatest_stack_level=9), 8, 9, 0),
+            ("level 0 alone", StationCapability(greatest_stack_level=0), 0, 0, 0),
+            ("plans as defaults lie above", StationCapability(plan_purpose=TX_DEFAULT), 0, 1, 1),
+            ("and take the default's place where there is one level", StationCapability(plan_purpose=TX_DEFAULT, greatest_stack_level=0), 0, 0, 0),
+        ],
+    )  # fmt: skip
+    def test_stack_levels(self, case, capability, default_level, plan_level, other_level) -> None:
+        levels = capability.default_level, capability.plan_level, capability.other_stack_level
+        assert levels == (default_level, plan_level, other_level), case
 
 
 class TestKeepingThem:
@@ -172,9 +195,9 @@ class TestTrial:
         await charging(bench, station)
         station.replies["SetChargingProfile"] = {"status": "Rejected"}
         assert await limited(bench, 5.0) is LimitState.REJECTED
-        assert len(station.calls) == 12
+        assert len(station.calls) == 25, "24 forms, then one period"
         assert await limited(bench, 6.0) is LimitState.REJECTED
-        assert len(station.calls) == 13
+        assert len(station.calls) == 26
 
     async def test_after_a_restart_of_the_station_all_is_tried_again(self, bench) -> None:
         station = await bench.booted()
@@ -270,12 +293,12 @@ class TestMeterJudges:
         station = await bench.booted()
         await charging(bench, station)
         seen = []
-        for _ in range(12):
+        for _ in range(24):
             await limited(bench, 5.52)
             seen.append(repr(bench.system._records[S16].capability))
             for _ in range(3):
                 await meter(bench, station, 16.0)
-        assert len(set(seen)) == 12
+        assert len(set(seen)) == 24
 
     async def test_vehicle_that_takes_less_is_no_ignoring(self, bench) -> None:
         station = await bench.booted()
@@ -352,7 +375,9 @@ class TestFirstContact:
             station.replies["GetVariables"] = lambda payload: {
                 "getVariableResult": [
                     {**wanted, "attributeStatus": "Accepted", "attributeValue": value}
-                    for wanted, value in zip(payload["getVariableData"], ("W", "4", "Voltage", "60", "0"), strict=True)
+                    for wanted, value in zip(
+                        payload["getVariableData"], ("W", "4", "8", "false", "Voltage", "60", "0"), strict=True
+                    )
                 ]
             }
             station.replies["SetVariables"] = lambda payload: {
@@ -378,7 +403,7 @@ class TestFirstContact:
             station.replies["GetConfiguration"] = reply
             await station.boot()
             await station.received("ChangeConfiguration")
-            assert len(station.payloads("GetConfiguration")) == 6
+            assert len(station.payloads("GetConfiguration")) == 8
             assert bench.system._records[S16].capability.rate_unit is RateUnit.W
 
     async def test_measurands_are_added_one_by_one(self, open_bench, with_contact) -> None:
