@@ -54,11 +54,16 @@ def slot_means(known: Sequence[datetime], values: Sequence[float], boundaries: S
         M means.
     """
     origin = boundaries[0]
-    edges = np.array([(instant - origin) / timedelta(hours=1) for instant in known])
-    slots = np.array([(instant - origin) / timedelta(hours=1) for instant in boundaries])
+    edges, slots = hours_from(origin, known), hours_from(origin, boundaries)
     series = np.array(values, dtype=np.float64)
     low, high = min(edges[0], slots[0]) - 1.0, max(edges[-1], slots[-1]) + 1.0
     edges = np.concatenate(([low], edges, [high]))
     series = np.concatenate((series[:1], series, series[-1:]))
     total = np.concatenate(([0.0], np.cumsum(series * np.diff(edges))))
     return np.asarray(np.diff(np.interp(slots, edges, total)) / np.diff(slots))
+
+
+def hours_from(origin: datetime, instants: Iterable[datetime]) -> FloatArray:
+    """Hours from ``origin`` to each instant, shape (instants,) [h]."""
+    since_epoch_s = np.array([instant.timestamp() for instant in instants], dtype=np.float64)
+    return (since_epoch_s - origin.timestamp()) / 3600.0

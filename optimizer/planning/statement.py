@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -21,6 +22,7 @@ from optimizer.planning.problem import (
     LIMIT_SOURCES,
     NO_NEED_KWH,
     BatteryState,
+    BoolArray,
     ChargingProblem,
     CircuitArrays,
     DemandArrays,
@@ -42,6 +44,7 @@ from optimizer.planning.requests import (
     UncontrolledLoad,
     VehicleBattery,
 )
+from optimizer.planning.slots import hours_from
 
 PIECE_H = 0.25
 """A vehicle that runs in a longer slot runs at least this long at its minimum, so the mean may be lower [h]."""
@@ -65,6 +68,9 @@ class _Grid:
 
     def hours(self, instant: datetime) -> float:
         return (instant - self.boundaries[0]) / timedelta(hours=1)
+
+    def hours_of(self, instants: Iterable[datetime]) -> FloatArray:
+        return hours_from(self.boundaries[0], instants)
 
     def overlap_h(self, start: datetime | None, end: datetime | None) -> FloatArray:
         """Hours of each slot in ``[start, end)``, shape (slots,)."""
@@ -138,7 +144,7 @@ def _grid_of(boundaries: Sequence[datetime], circuits: Sequence[Circuit]) -> _Gr
     utc = tuple(require_utc("boundaries", boundary) for boundary in boundaries)
     if len(utc) < 2:
         raise InvalidInput("boundaries", len(utc), "give two or more rising instants")
-    edges_h = np.array([(boundary - utc[0]) / timedelta(hours=1) for boundary in utc])
+    edges_h = hours_from(utc[0], utc)
     return _Grid(utc, edges_h, {circuit.id: index for index, circuit in enumerate(_parents_first(circuits))})
 
 
@@ -380,14 +386,19 @@ def _demand(grid: _Grid, terms: Sequence[DemandTerm]) -> DemandArrays:
     charge: list[int] = []
     shares: list[FloatArray] = []
     metered: list[float] = []
+    whole = [Interval(*pair) for pair in pairwise(grid.boundaries)]
     for index, term in enumerate(terms):
-        whole = [Interval(*pair) for pair in zip(grid.boundaries, grid.boundaries[1:], strict=False)]
-        for interval in term.intervals or whole:
-            overlap_h = grid.overlap_h(interval.start, interval.end)
-            runs_now = interval.start <= grid.boundaries[0] < interval.end
-            charge.append(index)
-            shares.append(overlap_h / interval.duration_h)
-            metered.append(term.metered_kwh / interval.duration_h if runs_now else 0.0)
+        intervals = term.intervals or whole
+        starts_h = grid.hours_of([interval.start for interval in intervals])
+        ends_h = grid.hours_of([interval.end for interval in intervals])
+        kept = _apart(grid, starts_h, ends_h)
+        starts_h, ends_h = starts_h[kept, np.newaxis], ends_h[kept, np.newaxis]
+        inside_h = np.minimum(grid.edges_h[1:], ends_h) - np.maximum(grid.edges_h[:-1], starts_h)
+        length_h = ends_h - starts_h
+        runs_now = (starts_h <= 0.0) & (ends_h > 0.0)
+        charge += [index] * len(length_h)
+        shares += list(np.maximum(0.0, inside_h) / length_h)
+        metered += np.where(runs_now, term.metered_kwh / length_h, 0.0)[:, 0].tolist()
     return DemandArrays(
         names=tuple(term.name for term in terms),
         price_per_kw=np.array([term.price_per_kw for term in terms]),
@@ -396,3 +407,12 @@ def _demand(grid: _Grid, terms: Sequence[DemandTerm]) -> DemandArrays:
         slot_share=_rows(shares, (len(charge), grid.slot_count)),
         metered_kw=np.array(metered),
     )
+
+
+def _apart(grid: _Grid, starts_h: FloatArray, ends_h: FloatArray) -> BoolArray:
+    """Which metering intervals differ: of those inside one slot each has that slot's mean, so one says it for all."""
+    first = np.searchsorted(grid.edges_h, starts_h, side="right")
+    last = np.searchsorted(grid.edges_h, ends_h, side="left")
+    within = first == last
+    repeats = within[1:] & within[:-1] & (first[1:] == first[:-1]) & (starts_h[:-1] > 0.0)
+    return np.concatenate(([True], ~repeats))
