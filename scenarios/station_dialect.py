@@ -253,14 +253,18 @@ def figures_of(period: Mapping[str, Any]) -> ProfilePeriod:
     return ProfilePeriod(0, min(limits), phases)
 
 
-def composite_periods(profiles: EvseProfiles, now: datetime, duration_s: int, unit: RateUnit) -> Sequence[Payload]:
-    """The limits to come in JSON form."""
-    evse = profiles.evse
-    return [
-        {
-            "startPeriod": start_s,
-            "limit": round(limit_a if unit is RateUnit.AMPERES else evse.power_kw(limit_a) * 1000.0, 1),
-            "numberPhases": evse.current_paths,
-        }
-        for start_s, limit_a in profiles.composite(now, duration_s)
-    ]
+def composite_periods(
+    governed: Sequence[EvseProfiles], now: datetime, duration_s: int, unit: RateUnit
+) -> Sequence[Payload]:
+    """The limits to come in JSON form: of one EVSE, or of several together, as the grid connection sees them."""
+    told: list[dict[str, object]] = []
+    limits = [dict(profiles.composite(now, duration_s)) for profiles in governed]
+    for start_s in sorted({start_s for pieces in limits for start_s in pieces}):
+        limit = 0.0
+        for profiles, pieces in zip(governed, limits, strict=True):
+            limit_a = pieces[max(begun_s for begun_s in pieces if begun_s <= start_s)]
+            limit += limit_a if unit is RateUnit.AMPERES else profiles.evse.power_kw(limit_a) * 1000.0
+        if not told or told[-1]["limit"] != round(limit, 1):
+            paths = max(profiles.evse.current_paths for profiles in governed)
+            told.append({"startPeriod": start_s, "limit": round(limit, 1), "numberPhases": paths})
+    return told

@@ -170,14 +170,17 @@ class V16(AnyVersion):
         return {"status": "Accepted" if self._core.clear_profiles(which, now) else "Unknown"}
 
     def _get_composite_schedule(self, payload: Mapping[str, Any], now: datetime) -> Payload:
-        state = self._core.evses.get(payload["connectorId"])
-        unit = RateUnit(payload.get("chargingRateUnit", "A"))
-        if state is None or unit not in self._core.rules.units:
+        number, unit = payload["connectorId"], RateUnit(payload.get("chargingRateUnit", "A"))
+        # 0 is the whole station: all of its EVSEs together.
+        governed = [
+            self._core.profiles_of(state, now) for state in self._core.evses.values() if number in (0, state.number)
+        ]
+        if not governed or unit not in self._core.rules.units:
             return {"status": "Rejected"}
-        periods = composite_periods(self._core.profiles_of(state, now), now, payload["duration"], unit)
+        periods = composite_periods(governed, now, payload["duration"], unit)
         return {
             "status": "Accepted",
-            "connectorId": state.number,
+            "connectorId": number,
             "scheduleStart": self._time.stamp(now),
             "chargingSchedule": {
                 "duration": payload["duration"],

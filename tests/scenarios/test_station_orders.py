@@ -234,6 +234,19 @@ def test_composite_schedule(version: OcppVersion) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_composite_schedule_of_the_whole_station(version: OcppVersion) -> None:
+    wire = charging(version, evses=2)
+    wire.ask(*limit_call(wire, 10.0), at=at_minute(1))
+    name, key = ("chargingSchedule", "connectorId") if version is V16 else ("schedule", "evseId")
+    answer = wire.ask("GetCompositeSchedule", {key: 0, "duration": 600, "chargingRateUnit": "A"}, at=at_minute(2))
+    assert (answer if version is V16 else answer[name])[key] == 0
+    # One EVSE is held at 10 A, the other may draw all that its hardware gives.
+    assert [(one["startPeriod"], one["limit"]) for one in answer[name]["chargingSchedulePeriod"]] == [(0, 42.0)]
+    unknown = wire.ask("GetCompositeSchedule", {key: 7, "duration": 600}, at=at_minute(2))
+    assert unknown == {"status": "Rejected"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_profiles_are_cleared(version: OcppVersion) -> None:
     wire = charging(version)
     wire.ask(*limit_call(wire, 10.0), at=at_minute(1))
