@@ -1,4 +1,4 @@
-"""Who changed what over HTTP, in the audit log of the database."""
+"""Who changed what over HTTP, and what happened at the stations' endpoint, in the audit log of the database."""
 
 from __future__ import annotations
 
@@ -21,3 +21,20 @@ class StoredAuditTrail:
     async def note(self, actor: str, action: str, subject: str) -> None:
         """Keep that ``actor`` did ``action`` to ``subject``."""
         await self._log.add(AuditEntry(self._clock.now(), actor, action, subject))
+
+
+class StoredSecurityJournal:
+    """A `SecurityJournal` of the stations' endpoint in the same log.
+
+    Args:
+        log: The log.
+        clock: The service's clock.
+    """
+
+    def __init__(self, log: AuditLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+
+    async def note(self, actor: str, action: str, subject: str, detail: str) -> None:
+        """Keep that ``actor`` did ``action`` to ``subject``, and what else a reader must know."""
+        await self._log.add(AuditEntry(self._clock.now(), actor, action, subject, detail))

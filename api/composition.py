@@ -20,7 +20,7 @@ from random import Random
 from aiohttp import web
 
 from api.app import make_app, make_runner
-from api.audit import StoredAuditTrail
+from api.audit import StoredAuditTrail, StoredSecurityJournal
 from api.auth import KeyRing
 from api.config import AcceleratedClockSection, Configuration, EntsoePrices, OcppSection
 from api.departures import DepartureLearner
@@ -42,10 +42,12 @@ from connectors.forecasts.pv import LONG_TERM_CLEARNESS, PvForecast
 from connectors.forecasts.site_forecasts import NoPower, SiteForecasts
 from connectors.forecasts.sky import ClearSky, WeatherSky
 from connectors.forecasts.weather_files import read_weather
+from connectors.ocpp.authority import StationAuthority
 from connectors.ocpp.capability import CapabilityStore, FileCapabilities, MemoryCapabilities
 from connectors.ocpp.operations import PasswordStore, StationOperations
 from connectors.ocpp.passwords import FilePasswords
 from connectors.ocpp.security import SecurityProfile, StaticCredentials, StationGate, server_tls
+from connectors.ocpp.security_desk import SecurityDesk, SecurityJournal
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.prices.book import TariffBook, TariffEntry
 from connectors.prices.entsoe import EntsoePriceSource
@@ -104,6 +106,7 @@ def planned_site(configuration: Configuration) -> Site:
     _gate(configuration.ocpp, _passwords(configuration, site))
     _tls(configuration.ocpp)
     _capabilities(configuration)
+    _authority(configuration.ocpp)
     _billing_sink(configuration)
     return site
 
@@ -125,6 +128,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     gate = _gate(configuration.ocpp, passwords)
     tls = _tls(configuration.ocpp)
     capabilities = _capabilities(configuration)
+    authority = _authority(configuration.ocpp)
     sink = _billing_sink(configuration)
     metrics = ServiceMetrics()
     settings = settings_at_pace(configuration.control, clock)
@@ -151,7 +155,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             meters_kept=_meters_kept(configuration),
         )
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
-        central = await _central(configuration, runtime, clock, gate, stores, capabilities)
+        central = await _central(configuration, runtime, clock, gate, stores, capabilities, authority)
         gateway.connect(central)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock)
@@ -184,11 +188,19 @@ async def _central(
     gate: StationGate,
     stores: DatabaseStores,
     capabilities: CapabilityStore,
+    authority: StationAuthority | None,
 ) -> OcppCentralSystem:
     """The endpoint that stations connect to, with what they said of themselves before the service started."""
     behaviour = configuration.ocpp.behaviour
     central = OcppCentralSystem(
-        runtime.site.stations, runtime.ledger, clock, behaviour, gate, stores.sessions, capabilities
+        runtime.site.stations,
+        runtime.ledger,
+        clock,
+        behaviour,
+        gate,
+        stores.sessions,
+        capabilities,
+        _security_desk(configuration.ocpp, authority, StoredSecurityJournal(stores.audit, clock)),
     )
     central.recall(await stores.connectors.station_boots())
     return central
@@ -314,6 +326,21 @@ def _tls(section: OcppSection) -> ssl.SSLContext | None:
     return server_tls(
         SecurityProfile(section.security_profile), section.tls.certificate, section.tls.key, section.tls.client_ca
     )
+
+
+def _authority(section: OcppSection) -> StationAuthority | None:
+    """The authority that signs stations' certificates; they are judged by real time, whatever the service's clock."""
+    given = section.authority
+    if given is None:
+        return None
+    return StationAuthority(given.certificate, given.key, SystemClock(), valid_days=given.valid_days)
+
+
+def _security_desk(section: OcppSection, authority: StationAuthority | None, journal: SecurityJournal) -> SecurityDesk:
+    if section.authority is None:
+        return SecurityDesk(SystemClock(), journal)
+    renew_before = timedelta(days=section.authority.renew_before_days)
+    return SecurityDesk(SystemClock(), journal, authority, renew_before)
 
 
 def _capabilities(configuration: Configuration) -> CapabilityStore:

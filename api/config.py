@@ -149,6 +149,25 @@ class StationPassword(Section):
     """Hash of its password; `chargehorizon config new-password` makes both, `stations add` keeps it for you."""
 
 
+class AuthoritySection(Section):
+    """An authority of the site's own that signs the stations' certificates (security profile 3)."""
+
+    certificate: ExistingFile
+    """Its certificate in PEM; ``ocpp.tls.client_ca`` must trust it."""
+    key: ExistingFile
+    """Its private key in PEM, not encrypted."""
+    valid_days: Annotated[int, Field(ge=1, le=3650)] = 365
+    """How long a station's certificate is good [days]."""
+    renew_before_days: Annotated[int, Field(ge=1, le=365)] = 30
+    """How long before its end a station is asked to have a new one signed [days]."""
+
+    @model_validator(mode="after")
+    def _renews_before_the_end(self) -> Self:
+        if self.renew_before_days >= self.valid_days:
+            raise ValueError("renew_before_days must be below valid_days")
+        return self
+
+
 class OcppSection(Section):
     """The endpoint that stations connect to."""
 
@@ -165,6 +184,8 @@ class OcppSection(Section):
     database."""
     tls: TlsSection | None = None
     """Certificate of the endpoint, for profiles 2 and 3."""
+    authority: AuthoritySection | None = None
+    """Signs the stations' certificates, for profile 3; left out: they are signed elsewhere."""
     proven_forms_file: NewFile | None = None
     """JSON file of the forms in which each kind of station is proven to take limits; left out: beside a SQLite
     database, and with any other database found out anew after each start."""

@@ -33,6 +33,7 @@ from scenarios.profiles import (
     without_transaction,
 )
 from scenarios.station_dialect import Dialect, Message
+from scenarios.station_keys import StationKeys
 from scenarios.station_readings import ALIGNED, SAMPLED, ReadingPlan
 from scenarios.station_settings import Misbehaviour, StationSettings
 from scenarios.station_state import EvseState, StationWatchers, Transaction, Visit
@@ -67,6 +68,7 @@ class StationCore:
         self.new_id = new_id
         self.evses = {evse.ocpp_evse_id: EvseState(VirtualEvse(evse, start)) for evse in settings.station.evses}
         self.outbox = Outbox()
+        self.keys = StationKeys(settings.station.id)
         self.held: tuple[InstalledProfile, ...] = ()
         self.rules = _rules(settings)
         self.readings = ReadingPlan(settings, start)

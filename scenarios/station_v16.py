@@ -48,7 +48,7 @@ class V16(AnyVersion):
     """What a 1.6 station says and hears."""
 
     def __init__(self, core: StationCore) -> None:
-        super().__init__(core)
+        super().__init__(core, names_kind=False)
         self._variables = {variable.key: variable for variable in station_variables(core) if variable.key}
         self._handlers |= {
             "ChangeAvailability": self._change_availability,
@@ -62,6 +62,7 @@ class V16(AnyVersion):
             "Reset": self._reset,
             "SetChargingProfile": self._set_charging_profile,
             "TriggerMessage": self._trigger,
+            "ExtendedTriggerMessage": self._trigger,
             "UnlockConnector": self._unlock,
         }
         self._handlers |= services_of_16(core, self._time)
@@ -205,8 +206,7 @@ class V16(AnyVersion):
         return {"status": "Accepted"}
 
     def _trigger(self, payload: Mapping[str, Any], now: datetime) -> Payload:
-        known = self._orders.trigger(payload["requestedMessage"], payload.get("connectorId"), now)
-        return {"status": "Accepted" if known else "NotImplemented"}
+        return self._told_to(payload["requestedMessage"], payload.get("connectorId"), now)
 
     def _change_configuration(self, payload: Mapping[str, Any], now: datetime) -> Payload:
         variable = self._variables.get(payload["key"])

@@ -285,8 +285,7 @@ class V201(AnyVersion):
 
     def _trigger(self, payload: Mapping[str, Any], now: datetime) -> Payload:
         evse_number = (payload.get("evse") or {}).get("id")
-        known = self._orders.trigger(payload["requestedMessage"], evse_number, now)
-        return {"status": "Accepted" if known else "NotImplemented"}
+        return self._told_to(payload["requestedMessage"], evse_number, now)
 
     def _get_variables(self, payload: Mapping[str, Any], _now: datetime) -> Payload:
         results = []

@@ -193,7 +193,7 @@ class VirtualStation:
             f"{system.url.rstrip('/')}/{station_id}",
             protocols=(self.settings.version.subprotocol,),
             headers={hdrs.AUTHORIZATION: _basic(station_id, self._password)} if self._password else None,
-            ssl=system.tls or True,
+            ssl=self.core.keys.context(system.tls) or True,
             compress=0,
         )
         abandoned = False

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from connectors.ocpp.capability import StationIdentity
 from connectors.ocpp.frames import CallRefused, ErrorCode, Json
 from connectors.ocpp.intake import StationIntake
+from connectors.ocpp.security_desk import STATION_CERTIFICATE
 from connectors.ocpp.settings import Version
-from connectors.ocpp.translate import clean_text, instant_text
+from connectors.ocpp.translate import clean_text, instant_text, whole_number
 
 Handler = Callable[[Json], Awaitable[Json]]
 """Takes the payload of a call and gives the payload of its answer."""
@@ -31,7 +32,12 @@ class SharedAnswers:
         self._intake = intake
         self._heartbeat_interval_s = heartbeat_interval_s
         self._known = known
-        self._handlers: dict[str, Handler] = {"Heartbeat": self._heartbeat, "DataTransfer": self._vendor_message}
+        self._handlers: dict[str, Handler] = {
+            "Heartbeat": self._heartbeat,
+            "DataTransfer": self._vendor_message,
+            "SignCertificate": self._sign_certificate,
+            "SecurityEventNotification": self._security_event,
+        }
 
     async def answer(self, action: str, payload: Json) -> Json:
         """Serve a call of the station.
@@ -62,6 +68,18 @@ class SharedAnswers:
         # Some stations stop working until their maker's own message is accepted.
         self._intake.record.health.vendor_messages += 1
         return {"status": "Accepted"}
+
+    async def _sign_certificate(self, payload: Json) -> Json:
+        request, kind = payload.get("csr"), clean_text(payload.get("certificateType")) or STATION_CERTIFICATE
+        number = whole_number(payload.get("requestId"))
+        taken = await self._intake.certificate_wanted(request if isinstance(request, str) else "", kind, number)
+        return {"status": "Accepted" if taken else "Rejected"}
+
+    async def _security_event(self, payload: Json) -> Json:
+        await self._intake.security_event(
+            clean_text(payload.get("type"), 50) or "unnamed", clean_text(payload.get("techInfo"), 255)
+        )
+        return {}
 
     def _answered_with(self, answer: Json, kind: str, *fields: str) -> Handler:
         """A handler that keeps a notice of the named fields and gives always the same answer."""

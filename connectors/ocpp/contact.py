@@ -12,6 +12,7 @@ from connectors.ocpp.capability import CapabilityStore, as_declared, as_permitte
 from connectors.ocpp.limits import LimitLayers
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import SettingName
+from connectors.ocpp.security_desk import SecurityDesk
 from connectors.ocpp.settings import OcppSettings
 from connectors.ocpp.station import StationRecord
 from connectors.ocpp.translate import whole_number
@@ -46,6 +47,7 @@ class StationContact:
         layers: Renews its safe defaults.
         capabilities: What was proven of its kind.
         settings: What to measure, how often.
+        desk: Hands out certificates.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class StationContact:
         layers: LimitLayers,
         capabilities: CapabilityStore,
         settings: OcppSettings,
+        desk: SecurityDesk,
     ) -> None:
         self._record = record
+        self._desk = desk
         self._link = link
         self._layers = layers
         self._capabilities = capabilities
@@ -104,7 +108,12 @@ class StationContact:
                 return False
         return True
 
-    async def ask_for_missing(self) -> None:
+    async def follow_up(self) -> None:
+        """Do what the station's messages left open: certificates to hand out, messages that are missing."""
+        self._desk.hand_out(self._record, self._link)
+        await self._ask_for_missing()
+
+    async def _ask_for_missing(self) -> None:
         """Ask whether the messages that are missing of a transaction are still to come (2.x)."""
         gaps, self._record.gaps = self._record.gaps, []
         for transaction_id in dict.fromkeys(gaps):

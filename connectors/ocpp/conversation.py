@@ -41,7 +41,7 @@ class Conversation:
         self._contacts = contacts
         self._announced = False
         self._boots: asyncio.Queue[None] = asyncio.Queue()
-        self._ask_for_missing: Callable[[], None] | None = None
+        self._follow_up: Callable[[], None] | None = None
 
     async def answer(self, frame: CallFrame) -> Json:
         """Serve one call; a station that does not boot first is back from before."""
@@ -58,8 +58,8 @@ class Conversation:
         """A boot that has its answer lets calls go out; what a message left open is asked about."""
         if frame.action == BOOT:
             self._boots.put_nowait(None)
-        elif self._intake.record.gaps and self._ask_for_missing is not None:
-            self._ask_for_missing()
+        elif (self._intake.record.gaps or self._intake.record.signing) and self._follow_up is not None:
+            self._follow_up()
 
     async def _announce(self) -> None:
         if not self._announced:
@@ -73,10 +73,10 @@ class Conversation:
         """
         booted = True
 
-        def ask_for_missing() -> None:
-            connection.start(contact.ask_for_missing())
+        def follow_up() -> None:
+            connection.start(contact.follow_up())
 
-        self._ask_for_missing = ask_for_missing
+        self._follow_up = follow_up
         try:
             async with asyncio.timeout(self._settings.settle_s):
                 await self._boots.get()

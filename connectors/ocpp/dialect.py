@@ -8,6 +8,7 @@ from typing import Protocol
 
 from connectors.ocpp.frames import Json
 from connectors.ocpp.outbound import Message, SettingName
+from connectors.ocpp.security_calls import CertificateName, RootKind
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TokenId, TransactionId
@@ -117,6 +118,30 @@ class Calls(Protocol):
 
     def clear_cache(self) -> Message:
         """Forget tokens learnt."""
+        ...
+
+    def certificate_signed(self, chain_pem: str, request_number: int | None) -> Message:
+        """Give a station the certificate that it asked for."""
+        ...
+
+    def install_certificate(self, kind: RootKind, certificate_pem: str) -> Message:
+        """Have an authority trusted."""
+        ...
+
+    def installed_certificates(self, kind: RootKind) -> Message:
+        """Ask which authorities are trusted."""
+        ...
+
+    def certificates_told(self, payload: Json) -> tuple[CertificateName, ...]:
+        """The certificates in the answer to `installed_certificates`."""
+        ...
+
+    def delete_certificate(self, name: CertificateName) -> Message:
+        """Have an authority trusted no more."""
+        ...
+
+    def request_signing(self) -> Message:
+        """Have the station ask for a new certificate."""
         ...
 
     def transaction_status(self, transaction_id: TransactionId) -> Message | None:

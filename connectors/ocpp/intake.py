@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import structlog
 
 from connectors.ocpp.capability import StationIdentity
-from connectors.ocpp.station import StationRecord
+from connectors.ocpp.security_desk import SecurityDesk
+from connectors.ocpp.station import SigningRequest, StationRecord
 from connectors.ocpp.translate_meter import MeterReading, read_meter_value
 from optimizer.domain.charger import (
     ConnectorReported,
@@ -56,12 +57,19 @@ class StationIntake:
         events: Takes the facts; a fact is durable when the call returns.
         clock: Our time.
         sessions: Finds transactions that began before the service started; ``None``: none did.
+        desk: Takes what concerns security.
     """
 
     def __init__(
-        self, record: StationRecord, events: StationEvents, clock: Clock, sessions: TransactionLookup | None
+        self,
+        record: StationRecord,
+        events: StationEvents,
+        clock: Clock,
+        sessions: TransactionLookup | None,
+        desk: SecurityDesk,
     ) -> None:
         self.record = record
+        self._desk = desk
         self._events = events
         self._clock = clock
         self._sessions = sessions
@@ -82,6 +90,17 @@ class StationIntake:
         """Keep what changes no session."""
         self.record.health.notice(kind, self.now, text)
         self._log.info("station notice", kind=kind, text=text)
+
+    async def security_event(self, kind: str, text: str) -> None:
+        """The station tells of something that concerns security; durable when this returns."""
+        self.notice("SecurityEventNotification", f"{kind} {text}".strip())
+        await self._desk.event(
+            self._station_id, "station.security_event", f"{kind}: {text}", kind=f"{self._station_id} {kind}"
+        )
+
+    async def certificate_wanted(self, request_pem: str, kind: str, number: int | None) -> bool:
+        """Whether a certificate will be signed as the station asks."""
+        return await self._desk.take_request(self.record, SigningRequest(request_pem, number), kind)
 
     def time_of(self, stamp: datetime | None, *, fresh: bool = False) -> datetime:
         """The time on our clock of what a station stamped [UTC]."""

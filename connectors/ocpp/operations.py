@@ -14,6 +14,7 @@ from connectors.ocpp.dialect import Calls
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import Message, SettingName, status_text
 from connectors.ocpp.security import hash_password, new_password
+from connectors.ocpp.security_calls import CertificateName, RootKind
 from optimizer.domain.ids import StationId, TokenId, TransactionId
 from optimizer.domain.operation import StationReply, Trigger
 from optimizer.errors import ChargerRefused, ChargerUnreachable
@@ -125,6 +126,24 @@ class StationOperations:
         reply = await self._ask(station_id, lambda calls: calls.write_setting(name, value))
         taken = link.calls.setting_taken(reply.payload)
         return StationReply(taken, reply.status, reply.payload)
+
+    async def install_certificate(self, station_id: StationId, kind: RootKind, certificate_pem: str) -> StationReply:
+        """Have a station trust an authority; one that is to take another's place is installed before that one goes."""
+        return await self._ask(station_id, lambda calls: calls.install_certificate(kind, certificate_pem))
+
+    async def installed_certificates(self, station_id: StationId, kind: RootKind) -> tuple[CertificateName, ...]:
+        """The authorities that a station trusts."""
+        link = self._connected(station_id)
+        reply = await self._ask(station_id, lambda calls: calls.installed_certificates(kind))
+        return link.calls.certificates_told(reply.payload)
+
+    async def delete_certificate(self, station_id: StationId, name: CertificateName) -> StationReply:
+        """Have a station trust an authority no more."""
+        return await self._ask(station_id, lambda calls: calls.delete_certificate(name))
+
+    async def renew_certificate(self, station_id: StationId) -> StationReply:
+        """Have a station make a new key and ask for its certificate."""
+        return await self._ask(station_id, lambda calls: calls.request_signing())
 
     async def rotate_password(self, station_id: StationId) -> StationReply:
         """Give a station a new password.

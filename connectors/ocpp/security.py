@@ -11,6 +11,7 @@ import secrets
 import ssl
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -231,6 +232,12 @@ def _common_name(request: web.BaseRequest) -> str | None:
         return None
     names = [value for group in certificate.get("subject", ()) for key, value in group if key == "commonName"]
     return names[0] if len(names) == 1 else None
+
+
+def certificate_end(request: web.BaseRequest) -> datetime | None:
+    """When the certificate ends that the station showed [UTC]; ``None``: it showed none."""
+    ends = (request.get_extra_info("peercert") or {}).get("notAfter")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if isinstance(ends, str) else None
 
 
 def server_tls(

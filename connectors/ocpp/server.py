@@ -26,7 +26,8 @@ from connectors.ocpp.intake import StationIntake, TransactionLookup
 from connectors.ocpp.limits import LimitLayers, Place
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.reports import StationReports
-from connectors.ocpp.security import StationGate
+from connectors.ocpp.security import StationGate, certificate_end
+from connectors.ocpp.security_desk import SecurityDesk
 from connectors.ocpp.settings import OcppSettings, Version
 from connectors.ocpp.skew import SkewMeter
 from connectors.ocpp.station import StationRecord
@@ -58,6 +59,7 @@ class OcppCentralSystem:
         gate: Checks who connects.
         sessions: Finds transactions that began before the service started.
         capabilities: Keeps what the meter proved of each kind of station; ``None``: while the service runs.
+        desk: Keeps security events and signs certificates; ``None``: events go to the log, and none are signed.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class OcppCentralSystem:
         gate: StationGate,
         sessions: TransactionLookup | None = None,
         capabilities: CapabilityStore | None = None,
+        desk: SecurityDesk | None = None,
     ) -> None:
         self._events: Final = events
         self._clock: Final = clock
         self._settings: Final = settings
         self._gate: Final = gate
+        self._desk: Final = desk or SecurityDesk(clock)
         wall_s = clock.wall_seconds(1.0)
         delay = timedelta(seconds=WIRE_DELAY_S / wall_s if wall_s > 0 else WIRE_DELAY_S)
         threshold = timedelta(seconds=settings.skew_threshold_s) + 2 * delay
@@ -86,7 +90,8 @@ class OcppCentralSystem:
             for station in stations
         }
         self._intakes = {
-            station_id: StationIntake(record, events, clock, sessions) for station_id, record in self._records.items()
+            station_id: StationIntake(record, events, clock, sessions, self._desk)
+            for station_id, record in self._records.items()
         }
         self._links: dict[StationId, StationLink] = {}
         self._capabilities: Final = capabilities or MemoryCapabilities()
@@ -124,6 +129,7 @@ class OcppCentralSystem:
     async def close(self) -> None:
         """End every connection and wait until what was being handled is handled."""
         self._closing = True
+        await self._desk.close()
         links = list(self._links.values())
         await asyncio.gather(
             *(link.connection.end(WSCloseCode.GOING_AWAY, "the central system shuts down") for link in links)
@@ -142,6 +148,7 @@ class OcppCentralSystem:
         if record is None:
             self._log.warning("unknown station refused", station_id=station_id[:48], remote=request.remote)
             self._reports.met_stranger(station_id, request.remote or "", self._clock.now())
+            await self._desk.event(station_id, "station.unknown", f"from {request.remote}", kind="")
             raise web.HTTPNotFound(text="unknown station")
         await self._let_in(request, record)
         if self._closing:
@@ -167,7 +174,8 @@ class OcppCentralSystem:
                 request.transport.abort()
 
         silence_limit_s = self._settings.silence_limit_s if pings is None else None
-        await self.converse(station_id, version, socket, abort, silence_limit_s)
+        ends_at = certificate_end(request)
+        await self.converse(station_id, version, socket, abort, silence_limit_s, certificate_ends_at=ends_at)
         return socket
 
     async def _let_in(self, request: web.Request, record: StationRecord) -> None:
@@ -175,7 +183,9 @@ class OcppCentralSystem:
         try:
             await self._gate.admit(request, record.station.id)
         except web.HTTPException as refusal:
-            record.health.refused(self._clock.now(), f"from {request.remote}: {refusal.status} {refusal.text or ''}")
+            why = f"from {request.remote}: {refusal.status} {refusal.text or ''}"
+            record.health.refused(self._clock.now(), why)
+            await self._desk.event(record.station.id, "station.refused", why)
             raise
 
     def _version_for(self, request: web.Request, station_id: StationId) -> Version | None:
@@ -205,6 +215,8 @@ class OcppCentralSystem:
         socket: StationSocket,
         abort: Callable[[], None],
         silence_limit_s: float | None,
+        *,
+        certificate_ends_at: datetime | None = None,
     ) -> None:
         """Talk with a station that was admitted, over any socket that carries whole texts, until the connection ends.
 
@@ -214,6 +226,7 @@ class OcppCentralSystem:
             socket: The connection.
             abort: Cuts it where the station does not agree to its end.
             silence_limit_s: Time without a frame that ends it; ``None`` where the socket itself watches over that [s].
+            certificate_ends_at: When the station's certificate ends [UTC]; ``None``: it showed none.
 
         Raises:
             NotFound: There is no such station.
@@ -224,13 +237,15 @@ class OcppCentralSystem:
         conversation = Conversation(answers, version, intake, settings, self._contacts)
         connection = StationConnection(socket, abort, version, conversation, record.health, settings, station_id)
         link, older = StationLink(connection, calls), self._links.get(station_id)
-        contact = StationContact(record, link, self._layers, self._capabilities, settings)
+        contact = StationContact(record, link, self._layers, self._capabilities, settings, self._desk)
         self._links[station_id] = link
         record.health.connected(self._clock.now(), version.number)
         try:
             if older is not None:
                 await older.connection.end(WSCloseCode.POLICY_VIOLATION, "a newer connection took its place")
             connection.start(conversation.accompany(connection, contact))
+            if certificate_ends_at is not None:
+                connection.start(self._desk.watch(record, link, certificate_ends_at))
             await connection.serve(silence_limit_s)
         finally:
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
@@ -57,6 +57,16 @@ class Recent(Generic[_Key, _Value]):
             self._entries.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """A certificate that a station asked for."""
+
+    pem: str
+    """Its PKCS #10 request in PEM."""
+    number: int | None
+    """Its number (2.1)."""
+
+
 class StationRecord:
     """One station as the service knows it.
 
@@ -102,6 +112,8 @@ class StationRecord:
         """Last sequence number of each transaction (2.x)."""
         self.gaps: list[TransactionId] = []
         """Transactions of which messages are missing, to be asked about (2.x)."""
+        self.signing: list[SigningRequest] = []
+        """Certificates to be signed and handed out."""
         self.external_limits = ExternalLimits()
         """Limits that others set at it."""
         self.safe_defaults_kw: dict[int, float] = {}

@@ -50,8 +50,6 @@ class Answers16(SharedAnswers):
             "FirmwareStatusNotification": self._answered_with({}, "FirmwareStatusNotification", "status"),
             "LogStatusNotification": self._answered_with({}, "LogStatusNotification", "status"),
             "SignedFirmwareStatusNotification": self._answered_with({}, "SignedFirmwareStatusNotification", "status"),
-            "SignCertificate": self._answered_with({"status": "Rejected"}, "SignCertificate"),
-            "SecurityEventNotification": self._answered_with({}, "SecurityEventNotification", "type", "techInfo"),
         }
 
     async def _boot_16(self, payload: Json) -> Json:

@@ -10,6 +10,7 @@ from ocpp.v16 import call, datatypes, enums
 
 from connectors.ocpp.frames import Json
 from connectors.ocpp.outbound import Message, SettingName, message_of
+from connectors.ocpp.security_calls import SecurityCalls16
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, instant_text, parts
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
@@ -33,7 +34,7 @@ _TRIGGERS: Final = {
 }
 
 
-class Calls16:
+class Calls16(SecurityCalls16):
     """Builds the messages of OCPP 1.6J."""
 
     version = Version.V16

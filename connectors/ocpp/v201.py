@@ -67,13 +67,11 @@ class Answers201(SharedAnswers):
             "NotifyChargingLimit": self._limit_notified,
             "ClearedChargingLimit": self._limit_cleared,
             "ReportChargingProfiles": self._profiles_reported,
-            "SignCertificate": self._answered_with({"status": "Rejected"}, "SignCertificate", "certificateType"),
             "NotifyDisplayMessages": self._answered_with({}, "NotifyDisplayMessages"),
             "NotifyCustomerInformation": self._answered_with({}, "NotifyCustomerInformation"),
             "FirmwareStatusNotification": self._answered_with({}, "FirmwareStatusNotification", "status"),
             "PublishFirmwareStatusNotification": self._answered_with({}, "PublishFirmwareStatusNotification", "status"),
             "LogStatusNotification": self._answered_with({}, "LogStatusNotification", "status"),
-            "SecurityEventNotification": self._answered_with({}, "SecurityEventNotification", "type", "techInfo"),
             "ReservationStatusUpdate": self._answered_with({}, "ReservationStatusUpdate", "reservationUpdateStatus"),
         }
 

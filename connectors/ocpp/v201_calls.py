@@ -10,6 +10,7 @@ from ocpp.v201 import call, datatypes, enums
 
 from connectors.ocpp.frames import Json
 from connectors.ocpp.outbound import Message, SettingName, message_of
+from connectors.ocpp.security_calls import SecurityCalls2x
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, instant_text, part, parts
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
@@ -33,7 +34,7 @@ _TRIGGERS: Final = {
 }
 
 
-class Calls201:
+class Calls201(SecurityCalls2x):
     """Builds the messages of OCPP 2.0.1 and 2.1.
 
     Args:
