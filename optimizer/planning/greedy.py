@@ -64,7 +64,7 @@ def _serve(problem: ChargingProblem, model: LinearModel, cost: FloatArray, statu
     if "energy_balance" in model.rows:
         full = session[between & short[session]]
         rows[model.rows["energy_balance"].indices[full]] = AT_UPPER
-    unserved = model.columns["unserved_kwh"].grid(len(problem.targets.need_kwh), FAIRNESS_STEPS)
+    unserved = model.columns["unserved_kwh"].grid(len(problem.targets.due_kwh), FAIRNESS_STEPS)
     step = np.floor((need - got)[short] / (need[short] / FAIRNESS_STEPS)).astype(np.int64)
     step = np.minimum(step, FAIRNESS_STEPS - 1)
     for earlier in range(FAIRNESS_STEPS):
@@ -80,13 +80,13 @@ def _greatest_needs(problem: ChargingProblem, model: LinearModel) -> tuple[Float
     """Of each session the greatest need [kWh], the row of that target, -1 for none, and its number."""
     block = model.rows["departure_target"]
     (target,) = block.keys
-    order = np.argsort(problem.targets.need_kwh[target], kind="stable")
+    order = np.argsort(problem.targets.due_kwh[target], kind="stable")
     session = problem.targets.session[target[order]]
     row = np.full(problem.sessions.count, -1, dtype=np.int64)
     number = np.zeros(problem.sessions.count, dtype=np.int64)
     need = np.zeros(problem.sessions.count)
     row[session], number[session] = block.indices[order], target[order]
-    need[session] = problem.targets.need_kwh[target[order]]
+    need[session] = problem.targets.due_kwh[target[order]]
     return need, row, number
 
 
