@@ -171,7 +171,12 @@ class SolverModel:
         self._hot, self._begun = taken and near, taken and not near
 
     def solve(
-        self, *, time_limit_s: float, absolute_gap: float = 1e-6, method: Simplex = Simplex.PRIMAL
+        self,
+        *,
+        time_limit_s: float,
+        absolute_gap: float = 1e-6,
+        method: Simplex = Simplex.PRIMAL,
+        most_nodes: int | None = None,
     ) -> SolverAnswer:
         """Solve what is held now; a later call goes on from the last basis.
 
@@ -179,8 +184,13 @@ class SolverModel:
             time_limit_s: Wall clock for this call [s].
             absolute_gap: Distance to the bound at which a model with whole numbers counts as solved.
             method: How to go on from a basis.
+            most_nodes: Nodes of the search for whole numbers at which it stops; ``None``: no such end.
         """
         begun = perf_counter()
+        if time_limit_s <= 0:
+            return self._nothing()
+        if most_nodes is not None:
+            self._highs.setOptionValue("mip_max_nodes", most_nodes)
         for _ in range(ROUNDS):
             self._set_options(time_limit_s - (perf_counter() - begun), absolute_gap, method)
             self._highs.run()
@@ -192,6 +202,11 @@ class SolverModel:
             self._add_rows(broken)
             method = Simplex.DUAL
         return answer
+
+    def _nothing(self) -> SolverAnswer:
+        """What there is when no time is left to begin."""
+        columns, rows = np.zeros(self._model.column_count), np.zeros(self._model.row_count)
+        return SolverAnswer(SolveEnd.LIMIT, False, columns, rows, 0.0, -np.inf, 0.0)
 
     def _broken_rows(self, answer: SolverAnswer) -> IntArray:
         """Rows held back that the answer breaks."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from optimizer.planning.heuristics import Wires
+from optimizer.planning.objectives import SHORT_RUN_KWH, Weights
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
 from optimizer.planning.rounding import ZERO_KW
 
@@ -167,23 +168,47 @@ def _fit_minimums(
 
 def pattern_faults(problem: ChargingProblem, power_kw: FloatArray, near_slots: int) -> BoolArray:
     """Sessions that start more often than permitted, or run shorter than they should on the near slots, (sessions,)."""
+    return np.asarray((extra_starts(problem, power_kw) > 0) | short_runs(problem, power_kw, near_slots))
+
+
+def pattern_cost(problem: ChargingProblem, weights: Weights, power_kw: FloatArray, near_slots: int) -> float:
+    """What the starts cost, and what those too many and runs too short weigh [currency]."""
+    starts = problem.start_price * float(_starts(problem, _on(problem, power_kw)).sum())
+    wrong = extra_starts(problem, power_kw) + SHORT_RUN_KWH * short_runs(problem, power_kw, near_slots)
+    return starts + float(weights.of_session @ wrong)
+
+
+def extra_starts(problem: ChargingProblem, power_kw: FloatArray) -> IntArray:
+    """Starts of each session beyond those permitted, shape (sessions,)."""
+    starts = _starts(problem, _on(problem, power_kw)).sum(axis=1)
+    return np.asarray(np.maximum(starts - problem.sessions.starts_left, 0))
+
+
+def _on(problem: ChargingProblem, power_kw: FloatArray) -> BoolArray:
     on = np.zeros((problem.sessions.count, problem.slot_count), dtype=bool)
     np.logical_or.at(on, problem.modes.session, power_kw > ZERO_KW)
-    before = np.zeros_like(on)
-    before[:, 1:] = on[:, :-1]
-    before[:, 0] = problem.sessions.charging_now
-    starts = on & ~before
-    faults = starts.sum(axis=1) > problem.sessions.starts_left
+    return on
+
+
+def _starts(problem: ChargingProblem, on: BoolArray) -> BoolArray:
+    before = np.concatenate((problem.sessions.charging_now[:, None], on[:, :-1]), axis=1)
+    return np.asarray(on & ~before)
+
+
+def short_runs(problem: ChargingProblem, power_kw: FloatArray, near_slots: int) -> BoolArray:
+    """Sessions that run shorter than they should on the near slots, shape (sessions,)."""
+    on = _on(problem, power_kw)
+    starts, short = _starts(problem, on), np.zeros(problem.sessions.count, dtype=bool)
     if problem.min_run_h <= 0:
-        return np.asarray(faults)
+        return short
     able = np.zeros_like(on)
     np.logical_or.at(able, problem.modes.session, problem.usable & (problem.modes.min_kw > 0))
     begins = problem.slot_start_h
     running = problem.sessions.charging_now & (problem.sessions.run_so_far_h < problem.min_run_h)
     rest_h = np.where(running, problem.min_run_h - problem.sessions.run_so_far_h, 0.0)
     early = (begins[None, :] < rest_h[:, None] - 1e-9) & (np.arange(problem.slot_count) < near_slots)
-    faults |= (early & able & ~on).any(axis=1)
+    short |= (early & able & ~on).any(axis=1)
     for slot in range(min(near_slots, problem.slot_count)):
         held = (begins > begins[slot]) & (begins < begins[slot] + problem.min_run_h - 1e-9)
-        faults |= starts[:, slot] & (held[None, :] & able & ~on).any(axis=1)
-    return np.asarray(faults)
+        short |= starts[:, slot] & (held[None, :] & able & ~on).any(axis=1)
+    return np.asarray(short)

@@ -183,3 +183,20 @@ def support_bounds(
         np.concatenate((np.where(on, least, 0.0), np.zeros(int(stopped.sum())))),
         np.concatenate((np.where(on, problem.modes.max_kw[mode, slot], 0.0), np.zeros(int(stopped.sum())))),
     )
+
+
+def whole_start(problem: ChargingProblem, model: LinearModel, power: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Columns and values of a start for the whole numbers of ``model``: powers [kW] rounded down to whole steps."""
+    columns: list[IntArray] = []
+    values: list[FloatArray] = []
+    if "on" in model.columns:
+        block = model.columns["on"]
+        columns.append(block.indices)
+        values.append((power[block.keys] > ZERO_KW).astype(float))
+    if "steps" in model.columns:
+        block = model.columns["steps"]
+        columns.append(block.indices)
+        values.append(np.floor(power[block.keys] / problem.modes.step_kw[block.keys[0]] + 1e-6))
+    if not columns:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    return np.concatenate(columns), np.concatenate(values)

@@ -149,11 +149,20 @@ class Solving:
         self.rows, self.columns = max(self.rows, model.row_count), max(self.columns, model.column_count)
 
     def run(
-        self, solver: SolverModel, *, most_s: float = np.inf, gap: float = 0.0, method: Simplex = Simplex.PRIMAL
+        self,
+        solver: SolverModel,
+        *,
+        most_s: float = np.inf,
+        gap: float = 0.0,
+        method: Simplex = Simplex.PRIMAL,
+        most_nodes: int | None = None,
     ) -> SolverAnswer:
-        """Solve in the time that is left, at most ``most_s``, and count it."""
+        """Solve in the time that is left, at most ``most_s`` and ``most_nodes``, and count it."""
         answer = solver.solve(
-            time_limit_s=min(self.time_left_s, most_s), absolute_gap=gap or self.gap_sought, method=method
+            time_limit_s=min(self.time_left_s, most_s),
+            absolute_gap=gap or self.gap_sought,
+            method=method,
+            most_nodes=most_nodes,
         )
         self.solve_s += answer.solve_s
         self.solves += 1

@@ -14,13 +14,12 @@ from optimizer.planning.model import LinearModel
 from optimizer.planning.near import pattern_faults, settled
 from optimizer.planning.preferences import basis_of
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
-from optimizer.planning.rounding import ZERO_KW, power_of, support_bounds, support_of, undecided_sessions
+from optimizer.planning.reopen import reopened
+from optimizer.planning.rounding import ZERO_KW, power_of, support_bounds, support_of, undecided_sessions, whole_start
 from optimizer.planning.runs import mended
 from optimizer.planning.scope import near_scope, whole_scope
+from optimizer.planning.slack import without_slack
 from optimizer.planning.solving import Found, Held, Solving
-
-MOST_OPENED = 30
-"""Sessions with wrong runs that a model decides; where there are more, extra starts are accepted."""
 
 PROOF_COLUMNS = 20_000
 """Columns of the linear model above which no proof is found in a time that a site has."""
@@ -68,21 +67,12 @@ def rounded(solving: Solving, linear: Held, chosen: Held) -> Found:
     if stepped is None:
         undecided = undecided_sessions(problem, power)
         return _decided(solving, linear, support, undecided, None) or _decided_for_all(solving, linear)
+    stepped = reopened(solving, linear.found, stepped)
+    if not _two_ways(problem, stepped):
+        return stepped
     power = power_of(problem, stepped.model, stepped.values)
-    faults = pattern_faults(problem, power, near_slots)
-    both_ways = _two_ways(problem, stepped)
-    if not faults.any() and not both_ways:
-        return stepped
-    known = Held(stepped, linear.solver)
-    too_many = faults.sum() > MOST_OPENED or solving.columns > PROOF_COLUMNS
-    if too_many and not both_ways:
-        return stepped
-    decided = _decided(solving, known, power > ZERO_KW, faults, stepped)
-    if decided is None and both_ways:
-        return _decided_for_all(solving, known)
-    if decided is None or (decided.objective > stepped.objective + solving.budget and not both_ways):
-        return stepped
-    return decided
+    known, faults = Held(stepped, linear.solver), pattern_faults(problem, power, near_slots)
+    return _decided(solving, known, power > ZERO_KW, faults, stepped) or _decided_for_all(solving, known)
 
 
 def _cheaper(one: Found | None, other: Found | None) -> Found | None:
@@ -113,7 +103,7 @@ def _held(solving: Solving, goes_on: Held, support: BoolArray, target_kw: FloatA
             rows = model.rows["taper"]
             solver.free_rows(rows.indices[rows.keys[1] < solving.settings.near_slots])
         answer = solving.run(solver)
-    return Found(goes_on.found.staged, answer.values) if answer.has_values else None
+    return without_slack(problem, Found(goes_on.found.staged, answer.values)) if answer.has_values else None
 
 
 def everyone(problem: ChargingProblem) -> BoolArray:
@@ -164,10 +154,10 @@ def _decided(
     solver.set_bounds(*support_bounds(problem, staged.model, support, ~scope.switched))
     if known is not None:
         solver.set_bounds(*_held_bounds(problem, staged.model, known, ~opened))
-    solver.start_from(*whole_start(problem, staged.model, linear.found))
+    solver.start_from(*whole_start(problem, staged.model, power_of(problem, linear.found.model, linear.found.values)))
     most_s = np.inf if known is None else solving.settings.proof_time_s
     answer = solving.run(solver, gap=solving.points_gap(linear.found.aimed), most_s=most_s)
-    return Found(staged, answer.values) if answer.has_values else None
+    return without_slack(problem, Found(staged, answer.values)) if answer.has_values else None
 
 
 def _decided_for_all(solving: Solving, linear: Held) -> Found:
@@ -202,28 +192,10 @@ def proven_further(solving: Solving, found: Found, bound: float) -> tuple[Found,
         return found, bound
     staged = solving.build(near_scope(problem, solving.settings.near_slots, everyone(problem)))
     solver = SolverModel(staged.model, staged.aim)
-    solver.start_from(*whole_start(problem, staged.model, found))
+    solver.start_from(*whole_start(problem, staged.model, power_of(problem, found.model, found.values)))
     answer = solving.run(solver, most_s=solving.settings.proof_time_s)
     bound = max(bound, answer.bound)
     # A plan that is cheaper by less would only put others' commands out of their way.
     if answer.has_values and answer.objective < found.objective - solving.gap_sought:
         found = Found(staged, answer.values)
     return found, bound
-
-
-def whole_start(problem: ChargingProblem, model: LinearModel, start: Found) -> tuple[IntArray, FloatArray]:
-    """Columns and values of a start for the whole numbers of ``model``: powers rounded down to whole steps."""
-    power = power_of(problem, start.model, start.values)
-    columns: list[IntArray] = []
-    values: list[FloatArray] = []
-    if "on" in model.columns:
-        block = model.columns["on"]
-        columns.append(block.indices)
-        values.append((power[block.keys] > ZERO_KW).astype(float))
-    if "steps" in model.columns:
-        block = model.columns["steps"]
-        columns.append(block.indices)
-        values.append(np.floor(power[block.keys] / problem.modes.step_kw[block.keys[0]] + 1e-6))
-    if not columns:
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    return np.concatenate(columns), np.concatenate(values)
