@@ -7,7 +7,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from api.plan_views import outcome_name
-from optimizer.domain.charger import LimitCommand
+from optimizer.domain.charger import ExternalLimit, LimitCommand
 from optimizer.domain.event import GridEvent
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.plan import Fallback, PlanOutcome
@@ -120,6 +120,10 @@ class CountingGateway:
     def is_online(self, station_id: StationId) -> bool:
         """Whether the station is connected now."""
         return self._inner.is_online(station_id)
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        """Limits that others have set at an EVSE."""
+        return self._inner.external_limits(evse_id)
 
     def _counted(self, reply: LimitReply) -> LimitReply:
         self._limits.labels(reply.state.value).inc()

@@ -16,6 +16,7 @@ from typing import Protocol
 from optimizer.domain.charger import (
     Connector,
     ConnectorReported,
+    ExternalLimit,
     LimitCommand,
     LimitState,
     Setpoint,
@@ -90,6 +91,10 @@ class ChargerGateway(Protocol):
 
     def is_online(self, station_id: StationId) -> bool:
         """Whether the station is connected now."""
+        ...
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        """Limits that others have set at an EVSE, or at its station."""
         ...
 
 
@@ -200,6 +205,10 @@ class StationEvents(Protocol):
 
     async def transaction_finished(self, event: TransactionFinished) -> None:
         """A transaction ended; unknown and repeated ones are taken without complaint."""
+        ...
+
+    async def limits_told(self, station_id: StationId) -> None:
+        """Others set, changed or took back a limit at a station; `ChargerGateway.external_limits` tells which."""
         ...
 
     async def vehicle_needs(self, event: VehicleNeeds) -> bool:

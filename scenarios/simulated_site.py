@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 
-from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
+from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.ids import EvseId, StationId, TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SiteMeterReading
 from optimizer.domain.site import Evse, Wiring
@@ -91,6 +91,10 @@ class SimulatedSite:
     def is_online(self, station_id: StationId) -> bool:  # noqa: ARG002
         """Every station is connected all the time."""
         return True
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:  # noqa: ARG002
+        """Nobody else sets limits."""
+        return ()
 
     def _fall_back(self, virtual: VirtualEvse) -> None:
         default = self._defaults.get(virtual.evse.id, HardwareLimit(virtual.evse))

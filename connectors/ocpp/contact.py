@@ -78,6 +78,9 @@ class StationContact:
             await self._bound_station()
         elif not await self._ask_for_states():
             return
+        wanted = self._link.calls.external_profiles()
+        if wanted is not None:
+            await self._link.ask(wanted)
         if self._record.learnt_for == self._record.identity and not booted:
             return
         told = await self._settings_told()

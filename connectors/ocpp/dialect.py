@@ -144,6 +144,10 @@ class Calls(Protocol):
         """Have the station ask for a new certificate."""
         ...
 
+    def external_profiles(self) -> Message | None:
+        """Ask for the profiles that others installed; ``None`` where the version has no such question."""
+        ...
+
     def transaction_status(self, transaction_id: TransactionId) -> Message | None:
         """Ask whether messages of a transaction are still to come; ``None`` where the version has no such question."""
         ...

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from connectors.ocpp.frames import Json
 from connectors.ocpp.translate import float_number, instant, part, parts, whole_number
-from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.charger import ExternalLimit, LimitPeriod
 from optimizer.domain.site import Evse
 
 FOREIGN_PURPOSE = "ChargingStationExternalConstraints"
 """Purpose of a profile that only the station's side may install."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExternalLimit:
-    """A limit at an EVSE that is not ours."""
-
-    source: str
-    """Who set it, in OCPP's words: EMS, SO, CSO, Other."""
-    periods: tuple[LimitPeriod, ...]
-    """Its pieces in time order; none: told without figures."""
-
-    def limit_at_kw(self, at: datetime) -> float | None:
-        """Limit in force at ``at`` [kW]; ``None``: none is known."""
-        in_force = [period.limit_kw for period in self.periods if period.start <= at]
-        return in_force[-1] if in_force else None
 
 
 class ExternalLimits:
@@ -49,11 +33,6 @@ class ExternalLimits:
     def at(self, ocpp_evse_id: int) -> tuple[ExternalLimit, ...]:
         """All limits that hold at an EVSE, those of the whole station among them."""
         return tuple(limit for (number, _), limit in self._limits.items() if number in (0, ocpp_evse_id))
-
-    def bound_kw(self, ocpp_evse_id: int, at: datetime) -> float | None:
-        """The tightest of them at ``at`` [kW]; ``None``: none holds."""
-        known = [limit.limit_at_kw(at) for limit in self.at(ocpp_evse_id)]
-        return min((bound_kw for bound_kw in known if bound_kw is not None), default=None)
 
 
 def limit_source(word: object) -> str:
@@ -107,7 +86,8 @@ _LONGEST_S = 10 * 365 * 86_400
 
 
 def _limit_kw(piece: Json, unit: object, evse: Evse) -> float | None:
-    amount = float_number(piece.get("limit"))
+    told = [float_number(piece.get(name)) for name in ("limit", "limit_L2", "limit_L3")]
+    amount = min((value for value in told if value is not None), default=None)
     if amount is None or amount < 0:
         return None
     if unit == "W":

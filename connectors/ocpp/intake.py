@@ -16,6 +16,7 @@ from connectors.ocpp.translate_meter import MeterReading, read_meter_value
 from optimizer.domain.charger import (
     ConnectorReported,
     ConnectorStatus,
+    ExternalLimit,
     StationBooted,
     TransactionBegun,
     TransactionFinished,
@@ -212,6 +213,17 @@ class StationIntake:
         accepted = await self.authorize(token_id)
         await self._events.transaction_begun(TransactionBegun(self._station_id, number, at, token_id, transaction_id))
         return accepted
+
+    async def limit_others(self, number: int, limits: Sequence[ExternalLimit]) -> None:
+        """Others set limits at an EVSE, or with 0 at the whole station."""
+        for limit in limits:
+            self.record.external_limits.put(number, limit)
+        await self._events.limits_told(self._station_id)
+
+    async def free_from_others(self, number: int, source: str) -> None:
+        """The limits of one source are taken back."""
+        self.record.external_limits.clear(number, source)
+        await self._events.limits_told(self._station_id)
 
     async def state_needs(self, needs: VehicleNeeds) -> bool:
         """A vehicle stated its needs; whether they became its departure target."""

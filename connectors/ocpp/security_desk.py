@@ -117,7 +117,7 @@ class SecurityDesk:
         return True
 
     def hand_out(self, record: StationRecord, link: StationLink) -> None:
-        """Sign what the station asked for, and send it; with its answer it may hang up, to come back with the new one."""
+        """Sign what the station asked for, and send it; it may then hang up, to come back with its new certificate."""
         requests, record.signing = record.signing, []
         if requests:
             task = asyncio.create_task(self._hand_out(record, link, requests[-1]))

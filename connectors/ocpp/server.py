@@ -38,7 +38,7 @@ from connectors.ocpp.v21 import Answers21
 from connectors.ocpp.v21_calls import Calls21
 from connectors.ocpp.v201 import Answers201
 from connectors.ocpp.v201_calls import Calls201
-from optimizer.domain.charger import LimitCommand, StationBooted
+from optimizer.domain.charger import ExternalLimit, LimitCommand, StationBooted
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.site import Station
 from optimizer.errors import InvalidConfiguration, NotFound
@@ -287,12 +287,8 @@ class OcppCentralSystem:
         """How the stations fare, for their operators."""
         return self._reports
 
-    def external_bound_kw(self, evse_id: EvseId, at: datetime) -> float | None:
-        """The tightest limit that others set at an EVSE (OCPP 2.x NotifyChargingLimit) [kW]; ``None``: none holds.
-
-        Args:
-            evse_id: Which EVSE.
-            at: When [UTC].
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        """Limits that others set at an EVSE or at its station (OCPP 2.x NotifyChargingLimit, ReportChargingProfiles).
 
         Raises:
             NotFound: There is no such EVSE.
@@ -301,7 +297,7 @@ class OcppCentralSystem:
         if place is None:
             raise NotFound("EVSE", evse_id)
         record, evse = place
-        return record.external_limits.bound_kw(evse.ocpp_evse_id, at)
+        return record.external_limits.at(evse.ocpp_evse_id)
 
     def _record(self, station_id: StationId) -> StationRecord:
         record = self._records.get(station_id)

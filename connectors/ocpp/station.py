@@ -185,6 +185,7 @@ class StationRecord:
         for number in self.evses:
             self.forget_plan(number)
         self.safe_defaults_kw.clear()
+        self.external_limits = ExternalLimits()
         self.told_maximum_kw = None
         self.reported.clear()
         self.rejections = 0

@@ -158,6 +158,10 @@ class Calls16(SecurityCalls16):
         """ClearCache.req."""
         return self._message(call.ClearCache())
 
+    def external_profiles(self) -> Message | None:
+        """1.6 knows no profiles of others."""
+        return None
+
     def transaction_status(self, _transaction_id: TransactionId) -> Message | None:
         """1.6 has no such question."""
         return None

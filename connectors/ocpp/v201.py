@@ -172,22 +172,24 @@ class Answers201(SharedAnswers):
     async def _limit_notified(self, payload: Json) -> Json:
         number, evse = self._evse_or_station(payload)
         limit = notified_limit(payload, evse, self._intake.now, self._intake.record.skew.skew)
-        self._intake.record.external_limits.put(number, limit)
+        await self._intake.limit_others(number, [limit])
         self._intake.notice("NotifyChargingLimit", f"EVSE {number}: {limit.source}")
         return {}
 
     async def _limit_cleared(self, payload: Json) -> Json:
         number, _ = self._evse_or_station(payload)
         source = limit_source(payload.get("chargingLimitSource"))
-        self._intake.record.external_limits.clear(number, source)
+        await self._intake.free_from_others(number, source)
         self._intake.notice("ClearedChargingLimit", f"EVSE {number}: {source}")
         return {}
 
     async def _profiles_reported(self, payload: Json) -> Json:
         number, evse = self._evse_or_station(payload)
         skew = self._intake.record.skew.skew
-        for limit in reported_limits(payload, evse, self._intake.now, skew):
-            self._intake.record.external_limits.put(number, limit)
+        limits = reported_limits(payload, evse, self._intake.now, skew)
+        if limits:
+            await self._intake.limit_others(number, limits)
+        for limit in limits:
             self._intake.notice("ReportChargingProfiles", f"EVSE {number}: {limit.source}")
         return {}
 

@@ -34,6 +34,10 @@ _TRIGGERS: Final = {
 }
 
 
+EXTERNAL_PROFILES: Final = 1
+"""Number of the one request for profiles that is ever made."""
+
+
 class Calls201(SecurityCalls2x):
     """Builds the messages of OCPP 2.0.1 and 2.1.
 
@@ -182,6 +186,12 @@ class Calls201(SecurityCalls2x):
     def clear_cache(self) -> Message:
         """ClearCacheRequest."""
         return self._message(call.ClearCache())
+
+    def external_profiles(self) -> Message | None:
+        """GetChargingProfilesRequest for external constraints; the station answers by ReportChargingProfiles."""
+        purpose = enums.ChargingProfilePurposeEnumType.charging_station_external_constraints
+        wanted = datatypes.ChargingProfileCriterionType(charging_profile_purpose=purpose)
+        return self._message(call.GetChargingProfiles(EXTERNAL_PROFILES, wanted))
 
     def transaction_status(self, transaction_id: TransactionId) -> Message | None:
         """GetTransactionStatusRequest."""

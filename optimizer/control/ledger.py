@@ -383,6 +383,10 @@ class SessionLedger:
 
     # --- needs ------------------------------------------------------------------------------------------------------
 
+    async def limits_told(self, station_id: StationId) -> None:
+        """Others set, changed or took back a limit at a station: plans are to be made anew."""
+        self._listeners.on_change(f"limits that others set at {station_id}")
+
     async def vehicle_needs(self, event: VehicleNeeds) -> bool:
         """Take what a vehicle says it needs as its target, unless somebody who is believed more has spoken."""
         evse = self._evse_of.get((event.station_id, event.ocpp_evse_id))

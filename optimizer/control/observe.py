@@ -124,6 +124,7 @@ async def _connectors(
             setpoint=held.setpoint if held else None,
             safe_default_kw=held.safe_default_kw if held else None,
             last_sample=held.last_sample if held else None,
+            external_limits=gateway.external_limits(evse.id),
         )
     return connectors
 

@@ -129,6 +129,21 @@ class Setpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalLimit:
+    """A limit at an EVSE that is not ours: of the station's own energy manager, the grid operator, a switch."""
+
+    source: str
+    """Who set it, in OCPP's words: EMS, SO, CSO, Other."""
+    periods: tuple[LimitPeriod, ...]
+    """Its pieces in time order; none: told without figures."""
+
+    def limit_at_kw(self, at: datetime) -> float | None:
+        """Limit in force at ``at`` [kW]; ``None``: none is known."""
+        in_force = [period.limit_kw for period in self.periods if period.start <= at]
+        return in_force[-1] if in_force else None
+
+
+@dataclass(frozen=True, slots=True)
 class Connector:
     """One connector as last observed."""
 
@@ -148,6 +163,13 @@ class Connector:
     """Limit of the default profile known to be installed [kW]; ``None``: none."""
     last_sample: MeterSample | None = None
     """The newest usable meter sample."""
+    external_limits: tuple[ExternalLimit, ...] = ()
+    """Limits that others set at it; they bound what it can be given, and are no reason to count it at less."""
+
+    def external_bound(self, at: datetime) -> tuple[float, str] | None:
+        """The tightest limit of others at ``at`` [kW] and who set it; ``None``: none holds."""
+        told = [(limit.limit_at_kw(at), limit.source) for limit in self.external_limits]
+        return min(((limit_kw, source) for limit_kw, source in told if limit_kw is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
+from math import inf
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -143,7 +144,8 @@ def _request(
     settings: PlanningSettings,
     boundaries: tuple[datetime, ...],
 ) -> ChargingRequest:
-    modes = modes_of(evse, session, settings)
+    bound = connector.external_bound(snapshot.at) if connector is not None else None
+    modes = modes_of(evse, session, settings, inf if bound is None else bound[0])
     needs = needs_of(session, snapshot.at, settings)
     charging = _is_charging(connector)
     if not session.may_charge:

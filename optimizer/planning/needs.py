@@ -55,9 +55,18 @@ def _still_needed_kwh(session: Session, target: DepartureTarget, settings: Plann
     return (float(target.soc or 0.0) - soc) * battery_kwh / efficiency
 
 
-def modes_of(evse: Evse, session: Session, settings: PlanningSettings) -> tuple[PhaseMode, ...]:
-    """How a session can draw power: its phases, its least and greatest current, its step."""
-    most_kw = inf if session.vehicle.max_power_kw is None else session.vehicle.max_power_kw
+def modes_of(
+    evse: Evse, session: Session, settings: PlanningSettings, external_kw: float = inf
+) -> tuple[PhaseMode, ...]:
+    """How a session can draw power: its phases, its least and greatest current, its step.
+
+    Args:
+        evse: Where it stands.
+        session: What is known of it.
+        settings: Margins.
+        external_kw: What others permit at the EVSE [kW].
+    """
+    most_kw = min(inf if session.vehicle.max_power_kw is None else session.vehicle.max_power_kw, external_kw)
     least_a = min(max(evse.min_current_a, session.vehicle.min_current_a or 0.0), evse.max_current_a)
     used = _phases_used(evse, session)
     modes = [_mode(evse, used, least_a, most_kw)]

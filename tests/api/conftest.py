@@ -26,7 +26,7 @@ from connectors.ocpp.settings import OcppSettings
 from connectors.storage.stores import DatabaseStores, open_stores
 from optimizer.control.track import TrackedEvse
 from optimizer.costing.balance import BalanceReport
-from optimizer.domain.charger import LimitCommand, LimitState
+from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitState
 from optimizer.domain.cost import SiteBill
 from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId, TokenId
 from optimizer.domain.moment import Interval
@@ -108,6 +108,9 @@ class OnlineGateway:
 
     def is_online(self, station_id: StationId) -> bool:
         return station_id == "A"
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        return ()
 
 
 @dataclass

@@ -25,7 +25,7 @@ from connectors.storage.stores import open_stores
 from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.costing.billing_time import billing_days
-from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
+from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind, GridEventStatus
 from optimizer.domain.ids import EvseId, GridEventId, SessionId, SiteId, StationId
 from optimizer.domain.metering import SiteMeterReading
@@ -148,6 +148,9 @@ class Refusing:
 
     def is_online(self, station_id: StationId) -> bool:
         return station_id == "A"
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        return ()
 
 
 async def test_answers_of_stations_are_counted() -> None:

@@ -82,6 +82,9 @@ class Ledger:
     async def transaction_finished(self, event: TransactionFinished) -> None:
         self.finished.append(event)
 
+    async def limits_told(self, station_id: StationId) -> None:
+        """Nobody asks."""
+
     async def vehicle_needs(self, event: VehicleNeeds) -> bool:
         self.needs.append(event)
         return True

@@ -111,6 +111,9 @@ class KeptEvents:
     async def transaction_finished(self, event: Any) -> None:
         await self._keep("transaction_finished", event)
 
+    async def limits_told(self, station_id: Any) -> None:
+        await self._keep("limits_told", station_id)
+
     async def vehicle_needs(self, event: Any) -> bool:
         await self._keep("vehicle_needs", event)
         return event.depart_at is not None

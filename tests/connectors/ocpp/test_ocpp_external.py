@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from optimizer.domain.charger import Connector, ConnectorStatus
 from optimizer.domain.ids import EvseId, StationId
 
 EVSE = EvseId("S201-1")
@@ -13,6 +15,18 @@ EVSE = EvseId("S201-1")
 
 def text(at) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def connector_of(bench) -> Connector:
+    """The connector as control sees it."""
+    limits = bench.system.external_limits(EVSE)
+    return Connector(EVSE, StationId("S201"), online=True, status=ConnectorStatus.CHARGING, external_limits=limits)
+
+
+def bound_kw_at(bench, at) -> float | None:
+    """The tightest limit of others [kW]."""
+    bound = connector_of(bench).external_bound(at)
+    return None if bound is None else bound[0]
 
 
 def notified(source="EMS", evse_id=1, unit="A", periods=((0, 10.0),), **schedule) -> dict:
@@ -30,6 +44,14 @@ def notified(source="EMS", evse_id=1, unit="A", periods=((0, 10.0),), **schedule
     return told if evse_id is None else {**told, "evseId": evse_id}
 
 
+def by_phase(*limits_a: float) -> dict:
+    told = notified()
+    names = ("limit", "limit_L2", "limit_L3")
+    period = {"startPeriod": 0, **dict(zip(names, limits_a, strict=True))}
+    told["chargingSchedule"][0]["chargingSchedulePeriod"] = [period]
+    return told
+
+
 @pytest.mark.parametrize(
     ("told", "minutes", "bound_kw"),
     [
@@ -40,6 +62,7 @@ def notified(source="EMS", evse_id=1, unit="A", periods=((0, 10.0),), **schedule
         pytest.param(notified(startSchedule="2026-03-02T09:00:00Z"), 0, None, id="not yet"),
         pytest.param(notified(startSchedule="2026-03-02T09:00:00Z"), 61, 6.9, id="in force later"),
         pytest.param({"chargingLimit": {"chargingLimitSource": "SO"}}, 0, None, id="no figures"),
+        pytest.param(by_phase(16.0, 10.0, 12.0), 0, 6.9, id="the least of three phases"),
         pytest.param(notified(periods=((8_600_000_000_000, 10),)), 0, None, id="endless seconds"),
         pytest.param(notified(periods=(("x", "y"), (0, -1))), 0, None, id="rubbish"),
     ],
@@ -48,18 +71,23 @@ async def test_notified_limit_is_a_bound(bench, told, minutes, bound_kw) -> None
     station = await bench.booted("S201", "ocpp2.0.1")
     assert await station.call("NotifyChargingLimit", told) == {}
     at = bench.clock.at + timedelta(minutes=minutes)
-    assert bench.system.external_bound_kw(EVSE, at) == (None if bound_kw is None else pytest.approx(bound_kw))
+    assert bound_kw_at(bench, at) == (None if bound_kw is None else pytest.approx(bound_kw))
 
 
 async def test_tightest_of_several_holds_until_it_is_cleared(bench) -> None:
     station = await bench.booted("S201", "ocpp2.0.1")
     await station.call("NotifyChargingLimit", notified("EMS", unit="W", periods=((0, 9000),)))
     await station.call("NotifyChargingLimit", notified("SO", None, "W", ((0, 4000),)))
-    assert bench.system.external_bound_kw(EVSE, bench.clock.at) == 4.0
+    assert bound_kw_at(bench, bench.clock.at) == 4.0
+    at = bench.clock.at
+    (ours, theirs) = bench.system.external_limits(EVSE)
+    assert {ours.source, theirs.source} == {"EMS", "SO"}
+    assert connector_of(bench).external_bound(at) == (4.0, "SO"), "a bound has a source"
+    assert bench.events.of("limits_told") == ["S201", "S201"], "plans are made anew"
     await station.call("ClearedChargingLimit", {"chargingLimitSource": "SO"})
-    assert bench.system.external_bound_kw(EVSE, bench.clock.at) == 9.0
+    assert bound_kw_at(bench, bench.clock.at) == 9.0
     await station.call("ClearedChargingLimit", {"chargingLimitSource": "EMS", "evseId": 1})
-    assert bench.system.external_bound_kw(EVSE, bench.clock.at) is None
+    assert bound_kw_at(bench, bench.clock.at) is None
 
 
 async def test_reported_profiles_of_others_count_and_ours_do_not(bench) -> None:
@@ -71,9 +99,9 @@ async def test_reported_profiles_of_others_count_and_ours_do_not(bench) -> None:
     ]
     told = {"requestId": 1, "evseId": 1, "chargingLimitSource": "SO", "chargingProfile": profiles[:1]}
     await station.call("ReportChargingProfiles", told)
-    assert bench.system.external_bound_kw(EVSE, bench.clock.at) is None
+    assert bound_kw_at(bench, bench.clock.at) is None
     await station.call("ReportChargingProfiles", {**told, "chargingProfile": profiles})
-    assert bench.system.external_bound_kw(EVSE, bench.clock.at) == 3.0
+    assert bound_kw_at(bench, bench.clock.at) == 3.0
 
 
 async def test_missing_messages_of_a_transaction_are_asked_for_once(bench) -> None:
@@ -93,3 +121,15 @@ async def test_missing_messages_of_a_transaction_are_asked_for_once(bench) -> No
     await station.call("Heartbeat")
     assert len(station.payloads("GetTransactionStatus")) == 1
     assert bench.system.health(StationId("S201")).violations["messages of a transaction missing"] == 1
+
+
+async def test_limits_of_others_are_asked_for_at_contact_and_forgotten_with_a_boot(open_bench, quick_settings) -> None:
+    async with open_bench(replace(quick_settings, contact_stations=True)) as bench:
+        station = await bench.booted("S201", "ocpp2.0.1")
+        asked = await station.received("GetChargingProfiles")
+        assert asked["chargingProfile"] == {"chargingProfilePurpose": "ChargingStationExternalConstraints"}
+        await station.call("NotifyChargingLimit", notified("EMS"))
+        assert bound_kw_at(bench, bench.clock.at) == pytest.approx(6.9)
+        await station.boot()
+        assert bound_kw_at(bench, bench.clock.at) is None
+        await station.received("GetChargingProfiles", 2)

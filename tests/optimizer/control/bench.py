@@ -19,6 +19,7 @@ from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import (
     ConnectorReported,
     ConnectorStatus,
+    ExternalLimit,
     LimitCommand,
     LimitPeriod,
     LimitState,
@@ -100,9 +101,13 @@ class SimGateway:
         self._clock = clock
         self._stations = stations
         self.before_send: Callable[[LimitCommand], None] = lambda _: None
+        self.external: dict[EvseId, tuple[ExternalLimit, ...]] = {}
 
     def is_online(self, station_id: StationId) -> bool:
         return any(one.online for one in self._stations.values() if one.evse.station_id == station_id)
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        return self.external.get(evse_id, ())
 
     async def set_limit(self, command: LimitCommand) -> LimitReply:
         station = self._stations[command.evse_id]

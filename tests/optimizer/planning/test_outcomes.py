@@ -21,6 +21,7 @@ from planning_cases import (
     snapshot,
 )
 
+from optimizer.domain.charger import ExternalLimit, LimitPeriod
 from optimizer.domain.ids import CircuitId, ReservationId, TokenId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, ProvenOptimal
@@ -227,6 +228,18 @@ def test_a_vehicle_fuller_than_its_target_needs_nothing() -> None:
     plan = plan_charging(problem_from_snapshot(snapshot([full]), PlanningSettings())).plan
     assert energy_kwh(plan) == 0.0
     assert not plan.shortfalls
+
+
+@pytest.mark.parametrize(("others_kw", "most_kw"), [(6.0, 6.0), (2.0, 0.0), (0.0, 0.0), (50.0, 11.04)])
+def test_what_others_permit_at_a_station_bounds_the_plan(others_kw: float, most_kw: float) -> None:
+    of = snapshot([session_of("car", "e0")])
+    bounded = replace(of.connectors[0], external_limits=(ExternalLimit("SO", (LimitPeriod(NOW, others_kw),)),))
+    plan = plan_charging(
+        problem_from_snapshot(replace(of, connectors=(bounded, *of.connectors[1:])), PlanningSettings())
+    ).plan
+    (planned,) = plan.sessions
+    assert max(planned.power_kw) <= most_kw + 1e-6
+    assert (energy_kwh(plan) > 0.0) is (most_kw > 0.0)
 
 
 # ---------------------------------------------------------------- when time is up
