@@ -115,6 +115,8 @@ class SessionLedger:
         self._evse_of = {(evse.station_id, evse.ocpp_evse_id): evse for evse in site.evses.values()}
         self._turns: defaultdict[EvseId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._active_id: dict[EvseId, SessionId] = {}
+        self._is_surveyed = False
+        self._doubtful: set[EvseId] = set()
         self._meters = MeterBook(stores, settings)
 
     @asynccontextmanager
@@ -134,6 +136,7 @@ class SessionLedger:
             finally:
                 if not kept:
                     self._active_id.pop(evse_id, None)
+                    self._doubtful.add(evse_id)
                     self._meters.forget(evse_id)
 
     # --- stations ---------------------------------------------------------------------------------------------------
@@ -474,11 +477,28 @@ class SessionLedger:
             session = await self._stores.sessions.session(session_id)
             if session.is_active:
                 return session
-        for session in await self._stores.sessions.sessions(self._site.id, active_only=True):
-            if session.evse_id == evse_id:
-                self._active_id[evse_id] = session.id
-                return session
-        return None
+            self._active_id.pop(evse_id, None)
+            self._doubtful.add(evse_id)
+        if self._is_surveyed and evse_id not in self._doubtful:
+            return None
+        return await self._survey(evse_id)
+
+    async def _survey(self, evse_id: EvseId) -> Session | None:
+        """Read who is plugged in: everywhere at first, later only where what is remembered may be wrong.
+
+        Sessions begin and end here alone, so an EVSE of which nothing is remembered is free: with thousands of them
+        each plug-in would else read all vehicles that are there.
+        """
+        found = await self._stores.sessions.sessions(self._site.id, active_only=True)
+        if not self._is_surveyed:
+            self._is_surveyed = True
+            for session in found:
+                self._active_id.setdefault(session.evse_id, session.id)
+        self._doubtful.discard(evse_id)
+        here = next((session for session in found if session.evse_id == evse_id), None)
+        if here is not None:
+            self._active_id[evse_id] = here.id
+        return here
 
     async def _connector(self, evse_id: EvseId) -> Connector:
         return await self._stores.connectors.connector(self._site.id, evse_id)
