@@ -6,13 +6,15 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from optimizer.domain.operation import Trigger
+from optimizer.domain.operation import RootKind, Trigger
+from optimizer.errors import InvalidInput
 from scenarios.service_client import ServiceClient
 
 EXIT_REFUSED = 1
@@ -60,6 +62,11 @@ def register_commands(stations: typer.Typer) -> None:
     settings.command("get")(get_settings)
     settings.command("set")(set_setting)
     stations.add_typer(settings, name="config")
+    certificates = typer.Typer(help="Whom a station trusts, and its own certificate.", no_args_is_help=True)
+    certificates.command("list")(list_certificates)
+    certificates.command("install")(install_certificate)
+    certificates.command("renew")(renew_certificate)
+    stations.add_typer(certificates, name="certificates")
 
 
 def start(
@@ -214,6 +221,49 @@ def set_setting(
 ) -> None:
     """Change a setting of a station."""
     _order(service, key, station_id, "configuration", {"name": name, "value": value}, as_json=as_json)
+
+
+def list_certificates(
+    station_id: StationArgument,
+    key: ApiKeyOption,
+    kind: Annotated[RootKind, typer.Option(help="Whose certificates they sign.")] = RootKind.CENTRAL_SYSTEM,
+    service: ServiceUrl = DEFAULT_SERVICE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the authorities that a station trusts."""
+    told = ask(service, key, "GET", f"/v1/stations/{station_id}/certificates", query={"kind": kind.value})
+    if as_json:
+        return print_json(told)
+    for name in told["certificates"]:
+        typer.echo(f"serial number {name['serial_number']}, issuer {name['issuer_name_hash']}")
+    if not told["certificates"]:
+        typer.echo(f"{station_id} trusts no authority of this kind")
+    return None
+
+
+def install_certificate(
+    station_id: StationArgument,
+    file: Annotated[Path, typer.Argument(help="The authority's certificate in PEM.", metavar="FILE")],
+    key: ApiKeyOption,
+    kind: Annotated[RootKind, typer.Option(help="Whose certificates it signs.")] = RootKind.CENTRAL_SYSTEM,
+    service: ServiceUrl = DEFAULT_SERVICE,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Have a station trust an authority: before the server's certificate changes, or before profile 2."""
+    try:
+        text = file.read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise InvalidInput("FILE", str(file), f"give a PEM file: {error}") from error
+    _order(service, key, station_id, "certificates", {"kind": kind.value, "certificate_pem": text}, as_json=as_json)
+
+
+def renew_certificate(
+    station_id: StationArgument, key: ApiKeyOption, service: ServiceUrl = DEFAULT_SERVICE, *, as_json: AsJson = False
+) -> None:
+    """Have a station make a new key and ask for its certificate."""
+    _order(service, key, station_id, "renew-certificate", None, as_json=as_json)
 
 
 def limits(

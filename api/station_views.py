@@ -12,7 +12,7 @@ from api.schemas import Cursor, Instant, Name, RequestModel, Token
 from api.site_views import ConnectorView
 from api.station_alerts import AlertKind, Severity, StationAlert
 from api.views import AnswerModel
-from optimizer.domain.operation import StationNotice, StationReply, StationReport, Stranger, Trigger
+from optimizer.domain.operation import RootKind, StationNotice, StationReply, StationReport, Stranger, Trigger
 from optimizer.domain.site import Station
 
 SettingKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,120}$")]
@@ -109,6 +109,35 @@ class SettingRequest(RequestModel):
     """Its new value."""
 
 
+class CertificateRequest(RequestModel):
+    """An authority that a station is to trust."""
+
+    kind: RootKind = RootKind.CENTRAL_SYSTEM
+    """Whose certificates it signs: the endpoint's, or the maker's of the firmware."""
+    certificate_pem: Annotated[str, Field(min_length=1, max_length=5500)]
+    """Its certificate in PEM; OCPP takes 5500 characters at most."""
+
+
+class CertificateFilter(RequestModel):
+    """Which authorities to list."""
+
+    kind: RootKind = RootKind.CENTRAL_SYSTEM
+    """Whose certificates they sign."""
+
+
+class CertificateNameRequest(RequestModel):
+    """An authority that a station is to trust no more, as the list of installed ones names it."""
+
+    hash_algorithm: Annotated[str, Field(pattern=r"^SHA(256|384|512)$")]
+    """SHA256, SHA384 or SHA512."""
+    issuer_name_hash: Annotated[str, Field(min_length=1, max_length=128)]
+    """Hash of the issuer's name."""
+    issuer_key_hash: Annotated[str, Field(min_length=1, max_length=128)]
+    """Hash of the issuer's key."""
+    serial_number: Annotated[str, Field(min_length=1, max_length=40)]
+    """Serial number in hexadecimal."""
+
+
 class SettingFilter(RequestModel):
     """Which settings to read."""
 
@@ -152,6 +181,28 @@ class SettingsView(AnswerModel):
     """Values by the station's own names; a password has none."""
     unknown: list[str]
     """Names that were asked for and that it does not have."""
+
+
+class CertificateNameView(AnswerModel):
+    """How OCPP names a certificate without showing it."""
+
+    hash_algorithm: str
+    """SHA256, SHA384 or SHA512."""
+    issuer_name_hash: str
+    """Hash of the issuer's name."""
+    issuer_key_hash: str
+    """Hash of the issuer's key."""
+    serial_number: str
+    """Serial number in hexadecimal."""
+
+
+class CertificateListView(AnswerModel):
+    """Authorities that a station trusts."""
+
+    station_id: str
+    """Which station."""
+    certificates: list[CertificateNameView]
+    """The authorities."""
 
 
 class NoticeView(AnswerModel):

@@ -40,7 +40,7 @@ from optimizer.domain.ids import (
     TransactionId,
 )
 from optimizer.domain.metering import MeterSample, SiteMeterReading
-from optimizer.domain.operation import StationReply, StationReport, Stranger, Trigger
+from optimizer.domain.operation import CertificateName, RootKind, StationReply, StationReport, Stranger, Trigger
 from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.series import PowerSeries, PriceSeries
@@ -169,6 +169,22 @@ class StationOperator(Protocol):
 
     async def write_setting(self, station_id: StationId, name: str, value: str) -> StationReply:
         """Change one setting by the station's own name."""
+        ...
+
+    async def install_certificate(self, station_id: StationId, kind: RootKind, certificate_pem: str) -> StationReply:
+        """Have the station trust an authority."""
+        ...
+
+    async def installed_certificates(self, station_id: StationId, kind: RootKind) -> tuple[CertificateName, ...]:
+        """The authorities that the station trusts."""
+        ...
+
+    async def delete_certificate(self, station_id: StationId, name: CertificateName) -> StationReply:
+        """Have the station trust an authority no more."""
+        ...
+
+    async def renew_certificate(self, station_id: StationId) -> StationReply:
+        """Have the station make a new key and ask for its certificate."""
         ...
 
     async def rotate_password(self, station_id: StationId) -> StationReply:

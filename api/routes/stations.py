@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from api.auth import Scope
 from api.operations import Call, Handler, Operation, Reply
@@ -13,6 +13,11 @@ from api.station_views import (
     AlertListView,
     AlertView,
     AvailabilityRequest,
+    CertificateFilter,
+    CertificateListView,
+    CertificateNameRequest,
+    CertificateNameView,
+    CertificateRequest,
     EvseRequest,
     FirmwareRequest,
     LocalListRequest,
@@ -35,7 +40,7 @@ from api.station_views import (
 from api.views import cursor_of, cursor_value, next_page
 from optimizer.domain.charger import Connector
 from optimizer.domain.ids import EvseId, StationId, TokenId, TransactionId
-from optimizer.domain.operation import StationReply
+from optimizer.domain.operation import CertificateName, StationReply
 from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, Station
 from optimizer.errors import Conflict, InvalidRequest, NotFound
@@ -177,6 +182,31 @@ async def composite_schedule(call: Call, query: ScheduleFilter) -> Reply[Station
     return _answer(call, await operator.composite_schedule(evse.station_id, evse.ocpp_evse_id, query.duration_s))
 
 
+async def install_certificate(call: Call, body: CertificateRequest) -> Reply[StationAnswerView]:
+    """Have the station trust an authority; one that takes another's place is installed before that one goes."""
+    operator = call.service.operator
+    return _answer(call, await operator.install_certificate(_station(call).id, body.kind, body.certificate_pem))
+
+
+async def installed_certificates(call: Call, query: CertificateFilter) -> Reply[CertificateListView]:
+    """List the authorities that the station trusts."""
+    station_id = _station(call).id
+    found = await call.service.operator.installed_certificates(station_id, query.kind)
+    views = [CertificateNameView(**asdict(name)) for name in found]
+    return Reply(CertificateListView(station_id=station_id, certificates=views))
+
+
+async def delete_certificate(call: Call, body: CertificateNameRequest) -> Reply[StationAnswerView]:
+    """Have the station trust an authority no more."""
+    name = CertificateName(**body.model_dump())
+    return _answer(call, await call.service.operator.delete_certificate(_station(call).id, name))
+
+
+async def renew_certificate(call: Call) -> Reply[StationAnswerView]:
+    """Have the station make a new key and ask for its certificate; the authority of the configuration signs it."""
+    return _answer(call, await call.service.operator.renew_certificate(_station(call).id))
+
+
 async def rotate_password(call: Call) -> Reply[StationAnswerView]:
     """Give the station a new password over its connection; the old one stays good where it does not take it.
 
@@ -259,5 +289,9 @@ OPERATIONS = (
     _order("configuration", read_settings, method="GET"),
     _order("configuration", write_setting, scope=Scope.ADMIN),
     _order("composite-schedule", composite_schedule, method="GET"),
+    _order("certificates", installed_certificates, method="GET"),
+    _order("certificates", install_certificate, scope=Scope.ADMIN),
+    _order("delete-certificate", delete_certificate, scope=Scope.ADMIN),
+    _order("renew-certificate", renew_certificate, scope=Scope.ADMIN),
     _order("rotate-password", rotate_password, scope=Scope.ADMIN),
 )

@@ -8,11 +8,10 @@ from typing import Protocol
 
 from connectors.ocpp.frames import Json
 from connectors.ocpp.outbound import Message, SettingName
-from connectors.ocpp.security_calls import CertificateName, RootKind
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate_profile import ProfilePurpose, ProfileRequest
 from optimizer.domain.ids import TokenId, TransactionId
-from optimizer.domain.operation import Trigger
+from optimizer.domain.operation import CertificateName, RootKind, Trigger
 
 
 class Answers(Protocol):

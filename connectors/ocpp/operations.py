@@ -14,9 +14,8 @@ from connectors.ocpp.dialect import Calls
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import Message, SettingName, status_text
 from connectors.ocpp.security import hash_password, new_password
-from connectors.ocpp.security_calls import CertificateName, RootKind
 from optimizer.domain.ids import StationId, TokenId, TransactionId
-from optimizer.domain.operation import StationReply, Trigger
+from optimizer.domain.operation import CertificateName, RootKind, StationReply, Trigger
 from optimizer.errors import ChargerRefused, ChargerUnreachable
 
 YES = {"Accepted", "Scheduled", "RebootRequired", "Unlocked", "AcceptedCanceled"}

@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Final
 
 from connectors.ocpp.frames import Json
 from connectors.ocpp.outbound import Message, checked
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate import clean_text, part, parts
-
-
-class RootKind(Enum):
-    """Authorities that a station trusts."""
-
-    CENTRAL_SYSTEM = "central system"
-    """Signs the certificate of the central system's endpoint."""
-    MANUFACTURER = "manufacturer"
-    """Signs the station's firmware."""
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateName:
-    """How OCPP names a certificate without showing it."""
-
-    hash_algorithm: str
-    """SHA256, SHA384 or SHA512."""
-    issuer_name_hash: str
-    """Hash of the issuer's name."""
-    issuer_key_hash: str
-    """Hash of the issuer's key."""
-    serial_number: str
-    """Serial number in hexadecimal."""
-
-    def as_json(self) -> Json:
-        """The name as it is written."""
-        return {
-            "hashAlgorithm": self.hash_algorithm,
-            "issuerNameHash": self.issuer_name_hash,
-            "issuerKeyHash": self.issuer_key_hash,
-            "serialNumber": self.serial_number,
-        }
-
+from optimizer.domain.operation import CertificateName, RootKind
 
 _ROOTS_16: Final = {
     RootKind.CENTRAL_SYSTEM: "CentralSystemRootCertificate",
@@ -74,7 +40,7 @@ class SecurityCalls16:
 
     def delete_certificate(self, name: CertificateName) -> Message:
         """DeleteCertificate.req."""
-        return self._checked("DeleteCertificate", {"certificateHashData": name.as_json()})
+        return self._checked("DeleteCertificate", {"certificateHashData": _name_json(name)})
 
     def request_signing(self) -> Message:
         """ExtendedTriggerMessage.req for SignCertificate."""
@@ -111,7 +77,7 @@ class SecurityCalls2x:
 
     def delete_certificate(self, name: CertificateName) -> Message:
         """DeleteCertificateRequest."""
-        return self._checked("DeleteCertificate", {"certificateHashData": name.as_json()})
+        return self._checked("DeleteCertificate", {"certificateHashData": _name_json(name)})
 
     def request_signing(self) -> Message:
         """TriggerMessageRequest for SignCertificate."""
@@ -124,6 +90,15 @@ class SecurityCalls2x:
 
     def _checked(self, action: str, payload: Json) -> Message:
         return checked(Message(action, payload), self.version)
+
+
+def _name_json(name: CertificateName) -> Json:
+    return {
+        "hashAlgorithm": name.hash_algorithm,
+        "issuerNameHash": name.issuer_name_hash,
+        "issuerKeyHash": name.issuer_key_hash,
+        "serialNumber": name.serial_number,
+    }
 
 
 def _names(entries: list[Any]) -> tuple[CertificateName, ...]:

@@ -22,6 +22,29 @@ class Trigger(StrEnum):
     FIRMWARE_STATUS = "firmware_status"
 
 
+class RootKind(StrEnum):
+    """Authorities that a station trusts."""
+
+    CENTRAL_SYSTEM = "central_system"
+    """Signs the certificate of the central system's endpoint."""
+    MANUFACTURER = "manufacturer"
+    """Signs the station's firmware."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateName:
+    """How OCPP names a certificate without showing it."""
+
+    hash_algorithm: str
+    """SHA256, SHA384 or SHA512."""
+    issuer_name_hash: str
+    """Hash of the issuer's name."""
+    issuer_key_hash: str
+    """Hash of the issuer's key."""
+    serial_number: str
+    """Serial number in hexadecimal."""
+
+
 @dataclass(frozen=True, slots=True)
 class StationReply:
     """A station's answer to an operator."""

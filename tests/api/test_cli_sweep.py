@@ -44,8 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> int:
     try:
         main()
     except SystemExit as left:
-        assert isinstance(left.code, int | None)
-        return left.code or 0
+        return int(left.code or 0)
     return 0
 
 

@@ -338,7 +338,7 @@ async def test_records_come_a_page_at_a_time(caller: Any) -> None:
         path = link.partition(">")[0].removeprefix("<") if link else ""
         assert (answer.body["next_cursor"] is None) == (not link)
     assert [len(page) for page in seen] == [2, 1]
-    assert sorted(sum(seen, [])) == ["r0", "r1", "r2"]
+    assert sorted(name for page in seen for name in page) == ["r0", "r1", "r2"]
 
 
 def allocation(caller: Any, missing: Decimal = Decimal(0)) -> CostAllocation:

@@ -22,9 +22,9 @@ from connectors.clock import SystemClock
 from connectors.ocpp.authority import StationAuthority, read_request
 from connectors.ocpp.operations import StationOperations
 from connectors.ocpp.security import SecurityProfile, StationGate, server_tls
-from connectors.ocpp.security_calls import RootKind
 from connectors.ocpp.security_desk import SecurityDesk
 from optimizer.domain.ids import StationId
+from optimizer.domain.operation import RootKind
 from optimizer.domain.site import Station
 from optimizer.errors import InvalidConfiguration, InvalidInput
 from scenarios.station_keys import StationKeys
