@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import ceil, inf
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -67,17 +68,30 @@ def read_problem(path: Path) -> StatedProblem:
             on it.
     """
     content = read_json(path) if path.suffix == ".json" else read_sections(path, InvalidDataFile, "start, vehicles")
+    return stated_problem(content, str(path))
+
+
+def stated_problem(content: Any, where: str = "(problem)") -> StatedProblem:
+    """State a problem whose fields are those of a problem file.
+
+    Args:
+        content: The fields by name, as read from JSON.
+        where: What errors name as the place.
+
+    Raises:
+        InvalidDataFile: As of `read_problem`.
+    """
     try:
         document = ProblemFile.model_validate(content)
     except ValidationError as error:
-        raise first_of(section_errors(error, str(path), InvalidDataFile)) from error
+        raise first_of(section_errors(error, where, InvalidDataFile)) from error
     except InvalidInput as error:
         # Checks of the planner's own settings, which name their section themselves.
-        raise InvalidDataFile(error.field, error.value, error.fix, where=str(path)) from error
+        raise InvalidDataFile(error.field, error.value, error.fix, where=where) from error
     try:
         problem = _problem(document)
     except InvalidInput as error:
-        raise InvalidDataFile(error.field, error.value, error.fix, where=str(path)) from error
+        raise InvalidDataFile(error.field, error.value, error.fix, where=where) from error
     return StatedProblem(problem, document.planning, document.currency, document.time_zone)
 
 
