@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +28,7 @@ from api.jobs import Jobs, Work
 from api.listening import listening
 from api.metrics import CountingGateway, ServiceMetrics
 from api.pace import settings_at_pace
+from api.planning_work import PlanningWork
 from api.readiness import Readiness
 from api.runtime import PlanningInputs, SiteRuntime
 from api.service import Service
@@ -54,20 +55,14 @@ from connectors.prices.entsoe import EntsoePriceSource
 from connectors.prices.price_files import FilePriceSource, read_prices
 from connectors.prices.tariff_files import read_tariff
 from connectors.storage.stores import DatabaseStores, open_stores
-from optimizer.control.loop import Assembler, Planner
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement
 from optimizer.costing.billing_time import BillingCalendar, billing_months, days_beginning
-from optimizer.domain.ids import EvseId, StationId
-from optimizer.domain.plan import PlanOutcome
+from optimizer.domain.ids import StationId
 from optimizer.domain.site import Site
-from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.domain.tariff import Tariff
 from optimizer.errors import InvalidConfiguration
-from optimizer.planning.assemble import problem_from_snapshot
-from optimizer.planning.problem import ChargingProblem
-from optimizer.planning.solve import checked_plan
 from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
 
 STOP_PATIENCE_WALL_S = 1.0
@@ -140,7 +135,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         settlement, spending = _costing(configuration, site, stores, tariffs, clock)
         gateway = CountingGateway(metrics)
         departures = DepartureLearner(stores.sessions, site.id, configuration.planning)
-        inputs = PlanningInputs(tariffs, forecasts, *_planning(departures))
+        planning = PlanningWork(lambda: departures.settings)
+        inputs = PlanningInputs(tariffs, forecasts, planning.assemble, planning.plan, planning.seen)
         runtime = SiteRuntime(
             site,
             stores,
@@ -397,18 +393,6 @@ def _costing(
 def _calendar(configuration: Configuration) -> BillingCalendar:
     billing = configuration.billing
     return days_beginning(billing.day_begins) if billing.window == "day" else billing_months
-
-
-def _planning(departures: DepartureLearner) -> tuple[Assembler, Planner]:
-    """What states a problem and what solves it; the solver runs in a thread, with its own time limit."""
-
-    def assemble(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
-        return problem_from_snapshot(snapshot, departures.settings, fixed_kw=fixed_kw)
-
-    async def plan(problem: ChargingProblem) -> PlanOutcome:
-        return await asyncio.to_thread(checked_plan, problem, departures.settings)
-
-    return assemble, plan
 
 
 def _meters_kept(configuration: Configuration) -> timedelta | None:

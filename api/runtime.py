@@ -18,7 +18,7 @@ from api.spending import Spending
 from optimizer.control.controller import SiteController
 from optimizer.control.guard import GuardDecision
 from optimizer.control.ledger import SessionLedger
-from optimizer.control.loop import Assembler, Planner
+from optimizer.control.loop import Assembler, Planner, Recording
 from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement, Waiting
@@ -56,6 +56,8 @@ class PlanningInputs:
     """States the problem of a snapshot."""
     planner: Planner
     """Solves it."""
+    recording: Recording
+    """Tells what is kept so that the plan can be made again."""
 
 
 class CountedWatch(SiteWatch):
@@ -173,6 +175,7 @@ class SiteRuntime:
             settings,
             on_session_ended=self._session_ended,
             watch_of=lambda sender: CountedWatch(site, stores, clock, sender, settings, metrics, readiness),
+            recording=inputs.recording,
         )
 
     @property

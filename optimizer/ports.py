@@ -45,6 +45,7 @@ from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.series import PowerSeries, PriceSeries
 from optimizer.domain.session import Session
+from optimizer.domain.snapshot import SeenStep
 from optimizer.domain.tariff import Tariff
 
 
@@ -372,8 +373,8 @@ class ConnectorStore(Protocol):
 class PlanStore(Protocol):
     """Keeps plans and how they came about."""
 
-    async def save_outcome(self, outcome: PlanOutcome, trigger: str) -> None:
-        """Keep a plan with its outcome and what triggered it."""
+    async def save_outcome(self, outcome: PlanOutcome, trigger: str, seen: SeenStep | None = None) -> None:
+        """Keep a plan with its outcome, what triggered it, and what it follows from where that is to be recorded."""
         ...
 
     async def latest_plan(self, site_id: SiteId) -> Plan | None:

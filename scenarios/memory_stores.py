@@ -41,6 +41,7 @@ from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, Site
+from optimizer.domain.snapshot import SeenStep
 from optimizer.errors import Conflict, NotFound
 
 Key = TypeVar("Key")
@@ -354,7 +355,12 @@ class MemoryPlanStore:
             partial(deque, maxlen=kept_outcomes)
         )
 
-    async def save_outcome(self, outcome: PlanOutcome, trigger: str) -> None:
+    async def save_outcome(
+        self,
+        outcome: PlanOutcome,
+        trigger: str,
+        seen: SeenStep | None = None,  # noqa: ARG002 - nobody asks memory for a record
+    ) -> None:
         """Keep a plan with its outcome and what triggered it."""
         kept = self._outcomes[outcome.plan.site_id]
         kept.append((outcome, trigger))

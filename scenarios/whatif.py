@@ -245,7 +245,7 @@ def _instant(given: str | datetime) -> datetime:
 
 
 def plan_frame(stated: StatedProblem, plan: Plan) -> pd.DataFrame:
-    """A plan as a table, one row a slot by local time: the price and the site's powers [kW], then each vehicle's [kW]."""
+    """A plan as a table, one row a slot by local time: price and powers of the site [kW], then each vehicle's [kW]."""
     columns: dict[str, Sequence[float]] = {
         "import_price_per_kwh": plan.import_price_per_kwh,
         "grid_import_kw": plan.grid_import_kw,
@@ -263,7 +263,7 @@ def steps_frame(result: ReplayResult, course: Course | None = None) -> pd.DataFr
 
     Args:
         result: The replay.
-        course: Another course of the same scenario, ``result.optimum`` or ``result.uncontrolled``; left out: the replay's.
+        course: Another course of it, ``result.optimum`` or ``result.uncontrolled``; left out: the replay's own.
     """
     series = (course or result.course).series
     energies = {

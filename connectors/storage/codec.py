@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from optimizer.domain.charger import Setpoint, StationBooted
+from optimizer.domain.charger import Connector, Setpoint, StationBooted
 from optimizer.domain.cost import EnergyCostRecord, SiteBill
 from optimizer.domain.event import GridEvent
-from optimizer.domain.metering import MeterSample
-from optimizer.domain.plan import Fallback, FeasibleAtLimit, PlanOutcome, ProvenOptimal
+from optimizer.domain.ids import EvseId, PlanId
+from optimizer.domain.metering import MeterSample, SiteMeterReading
+from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome, ProvenOptimal
 from optimizer.domain.reservation import Reservation
+from optimizer.domain.series import PowerSeries, PriceSeries
 from optimizer.domain.session import Session
+from optimizer.domain.site import Site
+from optimizer.domain.snapshot import DemandState, SeenStep, SiteSnapshot
 from optimizer.errors import StorageFailed
 
 Domain = TypeVar("Domain")
@@ -101,3 +107,73 @@ def outcome_value(kind: str, text: str) -> PlanOutcome:
             return _FALLBACK.value(text)
         case _:
             raise StorageFailed(f"a stored plan is of the unknown kind {kind!r}")
+
+
+# ---------------------------------------------------------------------- what a plan followed from
+
+
+@dataclass(frozen=True)
+class StepBody:
+    """A seen step without what many steps share: the site, the settings, and the plan before."""
+
+    at: datetime
+    """When it was [UTC]."""
+    connectors: tuple[Connector, ...]
+    """As of `SiteSnapshot`, and so on."""
+    sessions: tuple[Session, ...]
+    """Vehicles."""
+    reservations: tuple[Reservation, ...]
+    """Bookings."""
+    grid_events: tuple[GridEvent, ...]
+    """Grid events."""
+    import_prices: PriceSeries
+    """Import prices."""
+    export_prices: PriceSeries
+    """Export prices."""
+    building: PowerSeries
+    """Building load."""
+    pv: PowerSeries
+    """PV."""
+    demand: tuple[DemandState, ...]
+    """Demand charges."""
+    meter: SiteMeterReading | None
+    """Site meter."""
+    previous_plan_id: PlanId | None
+    """The plan that was in force."""
+    fixed_kw: dict[EvseId, float]
+    """Load of EVSEs that could not be steered [kW]."""
+
+    @classmethod
+    def of(cls, seen: SeenStep) -> StepBody:
+        """Leave out what is shared."""
+        snapshot = seen.snapshot
+        own = {one.name: getattr(snapshot, one.name) for one in fields(snapshot) if one.name in _SNAPSHOT_FIELDS}
+        before = snapshot.previous_plan.id if snapshot.previous_plan is not None else None
+        return cls(**own, previous_plan_id=before, fixed_kw=dict(seen.fixed_kw))
+
+    def seen(self, ground: StepGround, previous_plan: Plan | None) -> SeenStep:
+        """Put back what is shared."""
+        own = {name: getattr(self, name) for name in _SNAPSHOT_FIELDS}
+        snapshot = SiteSnapshot(site=ground.site, previous_plan=previous_plan, **own)
+        return SeenStep(snapshot, self.fixed_kw, ground.ground)
+
+
+@dataclass(frozen=True)
+class StepGround:
+    """What many steps share."""
+
+    site: Site
+    """What stands there."""
+    ground: str
+    """Versions and settings of what planned."""
+
+    @classmethod
+    def of(cls, seen: SeenStep) -> StepGround:
+        """The part that many steps share; without what a site remembers of its own fields."""
+        return cls(replace(seen.snapshot.site), seen.ground)
+
+
+_SNAPSHOT_FIELDS = tuple(one.name for one in fields(StepBody) if one.name not in ("previous_plan_id", "fixed_kw"))
+
+STEP_JSON = JsonCodec(StepBody)
+GROUND_JSON = JsonCodec(StepGround)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,15 @@ from sqlalchemy import URL
 from connectors.clock import SystemClock
 from connectors.storage.audit_log import AuditLog
 from connectors.storage.connector_store import DatabaseConnectorStore
-from connectors.storage.database import back_up, database_url, reading_lane, upgrade, writing_lane
+from connectors.storage.database import (
+    FIELD,
+    back_up,
+    database_url,
+    is_sqlite,
+    reading_lane,
+    upgrade,
+    writing_lane,
+)
 from connectors.storage.grid_event_store import DatabaseGridEventStore
 from connectors.storage.meter_store import DatabaseMeterStore
 from connectors.storage.plan_store import DatabasePlanStore
@@ -119,3 +127,30 @@ async def open_stores(
         await stores.close()
         raise
     return stores
+
+
+@asynccontextmanager
+async def plans_for_reading(url: str) -> AsyncIterator[DatabasePlanStore]:
+    """The plans of a database that another process may be using; nothing is written.
+
+    Args:
+        url: As for `open_stores`.
+
+    Raises:
+        InvalidConfiguration: The URL cannot be used, or names no database.
+    """
+    resolved = database_url(url)
+    _check_it_is_there(resolved)
+    lane = reading_lane(resolved)
+    transactions = Transactions(lane, lane)
+    try:
+        yield DatabasePlanStore(transactions, kept_plans=1)
+    finally:
+        await transactions.close()
+        await lane.close()
+
+
+def _check_it_is_there(url: URL) -> None:
+    """SQLite would make an empty database of any name."""
+    if is_sqlite(url) and not Path(url.database or "").is_file():
+        raise InvalidConfiguration(FIELD, str(url), "name a database that a service has made")

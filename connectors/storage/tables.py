@@ -223,6 +223,25 @@ Index(
     PLAN_OUTCOME.c.sequence,
 )
 
+# What each plan follows from, kept as long as the plan; what many steps share stands once in the second table.
+CONTROL_STEP = Table(
+    "control_step",
+    METADATA,
+    Column("plan_id", Text, primary_key=True),
+    Column("site_id", Text, nullable=False),
+    Column("made_at", UtcInstant, nullable=False),
+    Column("ground_hash", Text, nullable=False),
+    Column("body", CompressedText, nullable=False),
+)
+Index("ix_control_step_site_id_made_at", CONTROL_STEP.c.site_id, CONTROL_STEP.c.made_at)
+
+CONTROL_GROUND = Table(
+    "control_ground",
+    METADATA,
+    Column("ground_hash", Text, primary_key=True),
+    Column("body", CompressedText, nullable=False),
+)
+
 RESERVATION = Table(
     "reservation",
     METADATA,

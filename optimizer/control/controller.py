@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from optimizer.control.demand import DemandReader
 from optimizer.control.guard import GuardDecision
 from optimizer.control.ledger import LedgerListeners, SessionLedger
-from optimizer.control.loop import Assembler, ControlLoop, Planner
+from optimizer.control.loop import Assembler, ControlLoop, Planner, Recording
 from optimizer.control.observe import Sources
 from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
@@ -44,6 +44,7 @@ class SiteController:
         on_session_ended: Told of each vehicle that has left, and again when its transaction was reported late.
         knows_token: Whether a token may charge at all.
         watch_of: Makes the guard's watch over what the sender sends; ``None``: a plain one.
+        recording: Tells what is kept with each plan so that it can be made again; ``None``: nothing.
 
     Raises:
         InvalidConfiguration: The site cannot be safe when every station is blind.
@@ -64,6 +65,7 @@ class SiteController:
         on_session_ended: Callable[[Session], Awaitable[None]] = _nobody,
         knows_token: Callable[[TokenId], bool] = any_token,
         watch_of: Callable[[LimitSender], SiteWatch] | None = None,
+        recording: Recording | None = None,
     ) -> None:
         listeners = LedgerListeners(self.plan_soon, self.guard_soon, on_session_ended, self._distrust)
         self.ledger = SessionLedger(site, stores, clock, settings, listeners, knows_token)
@@ -73,7 +75,7 @@ class SiteController:
         )
         sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw))
         self.loop = ControlLoop(
-            site, stores, gateway, clock, sources, assembler, planner, self.sender, self.watch, settings
+            site, stores, gateway, clock, sources, assembler, planner, self.sender, self.watch, settings, recording
         )
 
     def plan_soon(self, trigger: str) -> None:

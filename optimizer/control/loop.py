@@ -17,7 +17,7 @@ from optimizer.domain.ids import EvseId
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.site import Site
-from optimizer.domain.snapshot import SiteSnapshot
+from optimizer.domain.snapshot import SeenStep, SiteSnapshot
 from optimizer.errors import Conflict
 from optimizer.planning.problem import ChargingProblem
 from optimizer.ports import ChargerGateway, Clock, Stores
@@ -28,6 +28,8 @@ Assembler = Callable[[SiteSnapshot, Mapping[EvseId, float]], ChargingProblem]
 """States the problem of a snapshot, with the load of EVSEs that cannot be steered."""
 Planner = Callable[[ChargingProblem], Awaitable[PlanOutcome]]
 """Solves a problem; in a thread of its own in the service, inline in the simulator."""
+Recording = Callable[[SiteSnapshot, Mapping[EvseId, float]], SeenStep]
+"""Tells what the plan that has just been made follows from."""
 
 
 class ControlLoop:
@@ -44,6 +46,7 @@ class ControlLoop:
         sender: Shared with the watch.
         watch: The guard, which this supervises.
         settings: Choices about control.
+        recording: Tells what is kept with each plan so that it can be made again; ``None``: nothing.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class ControlLoop:
         sender: LimitSender,
         watch: SiteWatch,
         settings: ControlSettings,
+        recording: Recording | None = None,
     ) -> None:
         self._site = site
         self._stores = stores
@@ -69,6 +73,7 @@ class ControlLoop:
         self._sender = sender
         self._watch = watch
         self._settings = settings
+        self._recording = recording
         self._one_at_a_time = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._reasons: list[str] = []
@@ -95,7 +100,8 @@ class ControlLoop:
             snapshot = await observe(self._site, self._stores, self._gateway, self._sources, now, self._settings)
             fixed_kw = fixed_load_kw(await self._sender.view(), self._settings)
             outcome = await self._planner(self._assembler(snapshot, fixed_kw))
-            await self._stores.plans.save_outcome(outcome, trigger)
+            seen = self._recording(snapshot, fixed_kw) if self._recording is not None else None
+            await self._stores.plans.save_outcome(outcome, trigger, seen)
             self._sender.follow(outcome.plan)
             await self._sender.keep_limits()
             return outcome

@@ -135,6 +135,8 @@ class SolveFigures:
     """Columns of the model."""
     solves: int = 1
     """Solver calls."""
+    cut_short: int = 0
+    """Solver calls that a time limit ended; where there is one, the plan depends on the speed of the machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -74,3 +75,15 @@ class SiteSnapshot:
             if connector.evse_id == evse_id:
                 return connector
         raise KeyError(evse_id)
+
+
+@dataclass(frozen=True)
+class SeenStep:
+    """All that a plan follows from: the same once more gives the same plan, unless a time limit cut the solver short."""
+
+    snapshot: SiteSnapshot
+    """What was known."""
+    fixed_kw: Mapping[EvseId, float]
+    """Load of EVSEs that could not be steered [kW]."""
+    ground: str
+    """Versions and settings of what planned, as text."""

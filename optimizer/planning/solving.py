@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from optimizer.domain.plan import SolveFigures
-from optimizer.planning.highs import Simplex, SolverAnswer, SolverModel
+from optimizer.planning.highs import Simplex, SolveEnd, SolverAnswer, SolverModel
 from optimizer.planning.matrix import build_model
 from optimizer.planning.model import LinearModel, weighted_sum
 from optimizer.planning.objectives import Weights, whole_objective
@@ -94,6 +94,8 @@ class Solving:
     """Spent inside the solver [s]."""
     solves: int = 0
     """Solver calls."""
+    cut_short: int = 0
+    """Solver calls that a time limit ended."""
     rows: int = 0
     """Rows of the largest model."""
     columns: int = 0
@@ -166,6 +168,7 @@ class Solving:
         )
         self.solve_s += answer.solve_s
         self.solves += 1
+        self.cut_short += answer.end is SolveEnd.LIMIT
         return answer
 
     def points_gap(self, points: float) -> float:
@@ -183,4 +186,5 @@ class Solving:
             rows=self.rows,
             columns=self.columns,
             solves=self.solves,
+            cut_short=self.cut_short,
         )

@@ -18,6 +18,7 @@ from optimizer.domain.ids import EvseId, ReservationId, TokenId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
+from optimizer.domain.snapshot import SeenStep
 from optimizer.domain.tariff import Tariff
 from optimizer.errors import PlanningFailed, SourceUnavailable
 
@@ -37,9 +38,9 @@ class Triggers:
         self.bench = bench
         save = bench.stores.plans.save_outcome
 
-        async def note(outcome: PlanOutcome, trigger: str) -> None:
+        async def note(outcome: PlanOutcome, trigger: str, seen: SeenStep | None = None) -> None:
             self.seen.append(((bench.clock.now() - START).total_seconds(), trigger))
-            await save(outcome, trigger)
+            await save(outcome, trigger, seen)
 
         monkeypatch.setattr(bench.stores.plans, "save_outcome", note)
 
