@@ -22,6 +22,7 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 RUN_ELSEWHERE = {
     "chargehorizon demo": "tests/end_to_end/test_garage_day.py",
     "chargehorizon serve": "tests/end_to_end/test_garage_day.py",
+    "chargehorizon record": "tests/api/test_cli_record.py",
     "chargehorizon bench": "tests/scenarios",
     "curl": "tests/api",
     "chargehorizon stations": "tests/docs/test_station_commands.py",
