@@ -135,8 +135,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         settlement, spending = _costing(configuration, site, stores, tariffs, clock)
         gateway = CountingGateway(metrics)
         departures = DepartureLearner(stores.sessions, site.id, configuration.planning)
-        planning = PlanningWork(lambda: departures.settings)
-        inputs = PlanningInputs(tariffs, forecasts, planning.assemble, planning.plan, planning.seen)
+        inputs = _planning(tariffs, forecasts, departures)
         runtime = SiteRuntime(
             site,
             stores,
@@ -393,6 +392,11 @@ def _costing(
 def _calendar(configuration: Configuration) -> BillingCalendar:
     billing = configuration.billing
     return days_beginning(billing.day_begins) if billing.window == "day" else billing_months
+
+
+def _planning(tariffs: TariffSource, forecasts: ForecastSource, departures: DepartureLearner) -> PlanningInputs:
+    work = PlanningWork(lambda: departures.settings)
+    return PlanningInputs(tariffs, forecasts, work.assemble, work.plan, work.seen)
 
 
 def _meters_kept(configuration: Configuration) -> timedelta | None:

@@ -79,7 +79,7 @@ class SiteSnapshot:
 
 @dataclass(frozen=True)
 class SeenStep:
-    """All that a plan follows from: the same once more gives the same plan, unless a time limit cut the solver short."""
+    """All that a plan follows from: the same gives the same plan again, unless a time limit cut the solver short."""
 
     snapshot: SiteSnapshot
     """What was known."""
