@@ -25,9 +25,6 @@ MOST_REOPENED = 30
 MOST_COLUMNS = 20_000
 """Columns of the linear model above which it takes too long."""
 
-MOST_S = 1.0
-"""Wall clock for it [s]; most take a tenth of it."""
-
 MOST_NODES = 30
 """Nodes of the search, so that nearly always work and not the clock ends it."""
 
@@ -46,7 +43,7 @@ def reopened(solving: Solving, linear: Found, found: Found) -> Found:
     problem, near_slots = solving.problem, solving.settings.near_slots
     power = power_of(problem, found.model, found.values)
     opened = _most_wrong(problem, near_slots, power, _lost_kwh(problem, linear, found))
-    if not opened.any() or solving.columns > MOST_COLUMNS:
+    if not opened.any() or solving.columns > MOST_COLUMNS or solving.settings.reopen_time_s == 0:
         return found
     scope = near_scope(problem, near_slots, opened)
     mine = opened[problem.modes.session][:, None]
@@ -55,7 +52,7 @@ def reopened(solving: Solving, linear: Found, found: Found) -> Found:
     solver.set_bounds(*support_bounds(problem, staged.model, power > ZERO_KW, ~(scope.switched & mine)))
     solver.set_bounds(*_near_bounds(problem, staged.model, power, ~opened, near_slots))
     solver.start_from(*whole_start(problem, staged.model, power))
-    answer = solving.run(solver, most_s=MOST_S, most_nodes=MOST_NODES)
+    answer = solving.run(solver, most_s=solving.settings.reopen_time_s, most_nodes=MOST_NODES)
     if not answer.has_values:
         return found
     other = Found(staged, answer.values)

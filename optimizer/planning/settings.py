@@ -36,6 +36,8 @@ class PlanningSettings:
     """Wall clock for one plan; the best plan found by then is returned [s]."""
     proof_time_s: float = 1.0
     """Wall clock, within the limit, for closing a gap that the fast way leaves above ``relative_gap`` [s]."""
+    reopen_time_s: float = 1.0
+    """Wall clock, within the limit, for deciding the few vehicles anew that lose energy or start or run wrongly [s]."""
     near_slots: int = 2
     """First slots with exact ampere steps, start costs and shortest runs; 0: none."""
     minimum_current: bool = True
@@ -104,6 +106,7 @@ class PlanningSettings:
         for name in (
             "relative_gap",
             "proof_time_s",
+            "reopen_time_s",
             "start_price",
             "minimum_run_minutes",
             "front_load_per_kwh_h",

@@ -1,0 +1,1 @@
+"""Studies by which defaults were chosen, kept so that they can be done again."""
