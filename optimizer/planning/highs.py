@@ -26,8 +26,8 @@ ROUNDS = 30
 PRESOLVE_FROM_ROWS = 5_000
 """Below this, presolving these linear models takes longer than it saves."""
 
-INTERIOR_FROM_ROWS = 20_000
-"""From here on the interior point method is faster, and evenly so."""
+INTERIOR_FROM_ROWS = 40_000
+"""From here on the interior point method is taken, which is slower than a good start but never slow."""
 
 ROW_TOLERANCE = 1e-6
 """By how much a row that is held back must be broken to be added; the solver's own is 1e-7."""
@@ -99,6 +99,7 @@ class SolverModel:
         self._solves = 0
         self._hot = False
         self._begun = False
+        self._anew = False
         self._freed = np.zeros(0, dtype=np.int64)
         self._has_integers = bool(model.integer.any())
         self._held_back = _lazy_rows(model, unbroken)
@@ -125,6 +126,15 @@ class SolverModel:
     def set_costs(self, cost: FloatArray) -> None:
         """Replace the objective."""
         self._highs.changeColsCost(len(cost), np.arange(len(cost), dtype=np.int32), cost)
+
+    def forget(self) -> None:
+        """Let go of the basis: the next solve begins from nothing, with presolve."""
+        self._highs.clearSolver()
+        self._highs.setOptionValue("presolve", "on")
+        self._highs.setOptionValue("solver", "simplex")
+        self._highs.setOptionValue("simplex_strategy", int(Simplex.DUAL))
+        self._highs.setOptionValue("dual_simplex_cost_perturbation_multiplier", 1.0)
+        self._solves, self._hot, self._begun, self._anew = 0, False, False, True
 
     @property
     def steps(self) -> int:
@@ -238,6 +248,8 @@ class SolverModel:
             options.setOptionValue("simplex_strategy", int(method))
             options.setOptionValue("dual_simplex_cost_perturbation_multiplier", 0.0)
             options.setOptionValue("primal_simplex_bound_perturbation_multiplier", 0.0)
+        elif self._anew:
+            self._anew = False
         elif self._begun:
             options.setOptionValue("solver", "simplex")
             options.setOptionValue("presolve", "off")

@@ -25,6 +25,11 @@ PROOF_COLUMNS = 20_000
 """Columns of the linear model above which no proof is found in a time that a site has."""
 
 
+ANEW_FROM_ROWS = 2_500
+"""From here on, with preferences, holding the support is solved from nothing: presolve takes out most columns, and neither
+bounds nor objective are near those that the basis was optimal for."""
+
+
 def steered(solving: Solving, linear: Held) -> Held:
     """Choose by preferences among the plans that cost little more than the linear optimum, going on from its basis.
 
@@ -93,6 +98,8 @@ def _held(solving: Solving, goes_on: Held, support: BoolArray, target_kw: FloatA
     problem, model, solver = solving.problem, goes_on.found.model, goes_on.solver
     solver.set_costs(goes_on.found.staged.aim)
     solver.set_bounds(*support_bounds(problem, model, support, np.ones(support.shape, dtype=bool)))
+    if solving.settings.preferences and model.row_count >= ANEW_FROM_ROWS:
+        solver.forget()
     answer = solving.run(solver, method=Simplex.DUAL)
     block = model.columns["power_kw"]
     near = (block.keys[1] < solving.settings.near_slots) & (problem.modes.min_kw[block.keys] > 0)
