@@ -26,8 +26,8 @@ PROOF_COLUMNS = 20_000
 
 
 ANEW_FROM_ROWS = 2_500
-"""From here on, with preferences, holding the support is solved from nothing: presolve takes out most columns, and neither
-bounds nor objective are near those that the basis was optimal for."""
+"""From here on, with preferences, holding the support is solved from nothing: presolve takes out most columns, and
+neither bounds nor objective are near those that the basis was optimal for."""
 
 
 def steered(solving: Solving, linear: Held) -> Held:
