@@ -128,7 +128,7 @@ class CsvLayout:
     token: str = ""
     """Column of the driver's pseudonym."""
     stated_energy: str = ""
-    """Column of the energy asked for [kWh]."""
+    """Column of the energy asked for, in the unit of the energy."""
     stated_departure: str = ""
     """Column of the departure announced."""
     claimed: str = ""
@@ -325,7 +325,8 @@ def _statements_of_row(reader: _RowReader, arrived_at: datetime) -> tuple[Driver
             raise InvalidDataFile(layout.claimed, claimed, "write True or False", where=reader.where)
         if claimed == "false":
             return ()
-    energy_kwh, depart_at = reader.number(layout.stated_energy), reader.instant((layout.stated_departure,))
+    energy_kwh = _scaled(reader.number(layout.stated_energy), layout.energy_unit_kwh)
+    depart_at = reader.instant((layout.stated_departure,))
     if energy_kwh is None or depart_at is None:
         return ()
     return (DriverStatement(arrived_at, energy_kwh, depart_at),)

@@ -55,6 +55,10 @@ class BatteryModel:
             self.settled_at = after
         self._note_power()
 
+    def next_change(self) -> datetime | None:
+        """When it next changes its power by itself: its plan does, or it is full or empty; ``None``: not by itself."""
+        return min(self._changes(self._note_power()), default=None)
+
     def _changes(self, power_kw: float) -> list[datetime]:
         """When the plan changes next, and when the content reaches its bound at ``power_kw``."""
         ahead = [start for start, _ in self._planned if start > self.settled_at]

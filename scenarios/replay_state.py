@@ -143,7 +143,7 @@ class ReplayState:
         self.clock = clock
         self.site = SimulatedSite(scenario, clock)
         self.stores = MemoryStores([scenario.site], kept_outcomes=2)
-        self.learner = DefaultLearner()
+        self.learner = DefaultLearner(scenario.control.default_energy_kwh)
         self.departures = DepartureRecord(scenario.planning.stay_curve)
         self.recorder = StepRecorder(scenario.start, scenario.step)
         self.log = RunningLog()

@@ -186,6 +186,9 @@ class _Replay:
             candidates.append(state.look_again_at)
         if self._must_step():
             candidates.append(state.next_step_at)
+            # A guard that looks every second would see at once that the battery stops.
+            if state.site.battery is not None and (changes := state.site.battery.next_change()) is not None:
+                candidates.append(changes)
         instant = min(candidates, default=None)
         over = instant is None or (instant >= scenario.end and not self._is_active() and not state.was_active)
         return None if over else instant
@@ -282,7 +285,7 @@ class _Replay:
         pauses = await self._control.leaving(present) if self._control is not None else 0
         state.site.unplug(present.stay)
         state.outcomes.append(outcome_of(present, pauses))
-        state.learner.note(present.stay.session.stay_h, present.car.taken_kwh)
+        state.learner.note(present.stay.session.stay_h, present.car.taken_kwh, was_full=present.car.is_full)
 
     # ------------------------------------------------------------------ what is kept and what is let go
 

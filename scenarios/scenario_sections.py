@@ -82,7 +82,7 @@ class ColumnSection(Section):
     token: str = ""
     """Column of the driver's pseudonym."""
     stated_energy: str = ""
-    """Column of the energy asked for."""
+    """Column of the energy asked for, in the unit of the energy."""
     stated_departure: str = ""
     """Column of the departure announced."""
     claimed: str = ""
@@ -311,7 +311,7 @@ class ScenarioFile(Section):
     grid_events: tuple[GridEventSection, ...] = ()
     """What the grid operator asks for."""
     strategy: str = "milp"
-    """milp, or one of the heuristics, or uncontrolled."""
+    """milp, or a heuristic: equal_share, round_robin, first_come, earliest_departure, least_laxity; or uncontrolled."""
     replan: ReplanSection = ReplanSection()
     """When a new plan is made."""
     control: Control = ControlSettings()

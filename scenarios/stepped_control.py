@@ -134,7 +134,10 @@ class SteppedControl:
         if trigger is not None:
             outcome = await self._controller.step(trigger)
             self._note(outcome)
-            if self._scenario.grid_events:
+            if self._state.site.battery is not None:
+                # The battery follows the new plan at once: what the meter shows has changed.
+                await self.meter(self._state.present)
+            if self._scenario.grid_events or self._state.site.battery is not None:
                 await self._controller.guard_step()
             plan: Plan | None = outcome.plan
         else:
