@@ -53,20 +53,28 @@ def notified_limit(payload: Json, evse: Evse, now: datetime, skew: timedelta) ->
         skew: By how much the station's clock is ahead of ours.
     """
     source = limit_source(part(payload, "chargingLimit").get("chargingLimitSource"))
-    return ExternalLimit(source, _periods(parts(payload, "chargingSchedule"), evse, now, skew))
+    return ExternalLimit(source, limits_of_schedules(parts(payload, "chargingSchedule"), evse, now, skew))
 
 
 def reported_limits(payload: Json, evse: Evse, now: datetime, skew: timedelta) -> list[ExternalLimit]:
     """The limits of others in a ReportChargingProfiles; our own profiles are left out."""
     source = limit_source(payload.get("chargingLimitSource"))
     return [
-        ExternalLimit(source, _periods(parts(profile, "chargingSchedule"), evse, now, skew))
+        ExternalLimit(source, limits_of_schedules(parts(profile, "chargingSchedule"), evse, now, skew))
         for profile in parts(payload, "chargingProfile")
         if isinstance(profile, dict) and profile.get("chargingProfilePurpose") == FOREIGN_PURPOSE
     ]
 
 
-def _periods(schedules: list[Any], evse: Evse, now: datetime, skew: timedelta) -> tuple[LimitPeriod, ...]:
+def limits_of_schedules(schedules: list[Any], evse: Evse, now: datetime, skew: timedelta) -> tuple[LimitPeriod, ...]:
+    """The limits of charging schedules in the form of OCPP 2.x, in time order; what cannot be read is left out.
+
+    Args:
+        schedules: As received.
+        evse: Turns A into kW.
+        now: Start of a schedule that tells none [UTC].
+        skew: By how much the station's clock is ahead of ours.
+    """
     periods = []
     for schedule in schedules:
         if not isinstance(schedule, dict):

@@ -25,6 +25,7 @@ from connectors.ocpp.translate import (
     whole_number,
 )
 from connectors.ocpp.translate_meter import read_meter_value
+from connectors.ocpp.vehicle_schedule import NOTABLE_KW, deviation, vehicle_schedule
 from optimizer.domain.charger import ConnectorStatus
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import Evse
@@ -60,7 +61,7 @@ class Answers201(SharedAnswers):
             "TransactionEvent": self._transaction_event,
             "MeterValues": self._meter_values,
             "NotifyEVChargingNeeds": self._needs,
-            "NotifyEVChargingSchedule": self._answered_with({"status": "Accepted"}, "NotifyEVChargingSchedule"),
+            "NotifyEVChargingSchedule": self._vehicle_scheduled,
             "NotifyReport": self._answered_with({}, "NotifyReport"),
             "NotifyMonitoringReport": self._answered_with({}, "NotifyMonitoringReport"),
             "NotifyEvent": self._answered_with({}, "NotifyEvent"),
@@ -168,6 +169,22 @@ class Answers201(SharedAnswers):
         taken = await self._intake.state_needs(needs)
         # "Processing" still promises a schedule: the plan comes all the same, by another target than the vehicle's.
         return {"status": "Accepted" if taken else "Processing"}
+
+    async def _vehicle_scheduled(self, payload: Json) -> Json:
+        number = self._intake.evse_number(whole_number(payload.get("evseId")))
+        if number is None:
+            return {"status": "Rejected"}
+        record = self._intake.record
+        plan = record.told[number].periods
+        vehicle = vehicle_schedule(payload, record.evses[number], self._intake.now, record.skew.skew)
+        if not vehicle:
+            self._intake.violation("schedule of a vehicle unreadable", number)
+            return {"status": "Rejected"}
+        parted = deviation(plan, vehicle, max(plan[-1].start, vehicle[-1].start)) if plan else None
+        self._intake.notice("NotifyEVChargingSchedule", f"EVSE {number}: {parted or 'no plan was told'}")
+        if parted is not None and parted.above_kw > NOTABLE_KW:
+            self._intake.violation("vehicle means to take more than it may", parted)
+        return {"status": "Accepted"}
 
     async def _limit_notified(self, payload: Json) -> Json:
         number, evse = self._evse_or_station(payload)
