@@ -396,7 +396,7 @@ def _calendar(configuration: Configuration) -> BillingCalendar:
 
 def _planning(tariffs: TariffSource, forecasts: ForecastSource, departures: DepartureLearner) -> PlanningInputs:
     work = PlanningWork(lambda: departures.settings)
-    return PlanningInputs(tariffs, forecasts, work.assemble, work.plan, work.seen)
+    return PlanningInputs(tariffs, forecasts, work.assemble, work.plan, work.seen, departures.habits.target)
 
 
 def _meters_kept(configuration: Configuration) -> timedelta | None:
@@ -420,9 +420,8 @@ def _keep_up(jobs: Jobs, configuration: Configuration, stores: DatabaseStores, s
 
 
 def _keep_learning(jobs: Jobs, configuration: Configuration, departures: DepartureLearner) -> None:
-    """Add the job that learns from past sessions, where the plan makes use of it."""
-    if configuration.planning.departure_care > 0:
-        jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
+    """Add the job that learns from past sessions."""
+    jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
 
 
 def _jobs(

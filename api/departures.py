@@ -1,9 +1,10 @@
-"""Learning from the sessions in the store how far stated departures can be trusted."""
+"""Learning from the sessions in the store: how far stated departures can be trusted, and what drivers usually need."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from optimizer.control.habits import DriverHabits
 from optimizer.domain.ids import SessionId, SiteId
 from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.settings import PlanningSettings
@@ -14,7 +15,7 @@ PAGE = 500
 
 
 class DepartureLearner:
-    """Keeps the planner's view of early departures up to date; what it knows it reads from the store again at start.
+    """Keeps the planner's view of early departures, and drivers' habits, up to date; it reads the store again at start.
 
     Args:
         sessions: Where sessions are kept.
@@ -26,6 +27,7 @@ class DepartureLearner:
         self._sessions = sessions
         self._site_id = site_id
         self._record = DepartureRecord(settings.stay_curve)
+        self.habits = DriverHabits()
         self._settings = settings
         self._settled: SessionId | None = None
         self._noted: set[SessionId] = set()
@@ -43,10 +45,12 @@ class DepartureLearner:
             for session in page:
                 if not session.is_active and session.id not in self._noted:
                     self._record.note(session)
+                    self.habits.note(session)
                     self._noted.add(session.id)
                 all_ended = all_ended and not session.is_active
                 if all_ended:
                     # Everything up to here is over and need not be read again.
                     self._settled = session.id
                     self._noted.discard(session.id)
-        self._settings = replace(self._settings, stay_curve=self._record.curve())
+        if self._settings.departure_care > 0:
+            self._settings = replace(self._settings, stay_curve=self._record.curve())

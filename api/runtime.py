@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +17,7 @@ from api.readiness import Readiness
 from api.spending import Spending
 from optimizer.control.controller import SiteController
 from optimizer.control.guard import GuardDecision
+from optimizer.control.habits import no_habit
 from optimizer.control.ledger import SessionLedger
 from optimizer.control.loop import Assembler, Planner, Recording
 from optimizer.control.send import LimitSender
@@ -58,6 +59,8 @@ class PlanningInputs:
     """Solves it."""
     recording: Recording
     """Tells what is kept so that the plan can be made again."""
+    habit: Callable[[Session], DepartureTarget | None] = no_habit
+    """What is to be expected of a driver who says nothing, by earlier stays."""
 
 
 class CountedWatch(SiteWatch):
@@ -174,6 +177,7 @@ class SiteRuntime:
             self._plan,
             settings,
             on_session_ended=self._session_ended,
+            habit=inputs.habit,
             watch_of=lambda sender: CountedWatch(site, stores, clock, sender, settings, metrics, readiness),
             recording=inputs.recording,
         )

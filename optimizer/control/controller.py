@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from optimizer.control.demand import DemandReader
 from optimizer.control.guard import GuardDecision
+from optimizer.control.habits import no_habit
 from optimizer.control.ledger import LedgerListeners, SessionLedger
 from optimizer.control.loop import Assembler, ControlLoop, Planner, Recording
 from optimizer.control.observe import Sources
@@ -14,7 +15,7 @@ from optimizer.control.settings import ControlSettings
 from optimizer.control.watch import SiteWatch
 from optimizer.domain.ids import StationId, TokenId
 from optimizer.domain.plan import PlanOutcome
-from optimizer.domain.session import Session
+from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Site
 from optimizer.ports import ChargerGateway, Clock, ForecastSource, Stores, TariffSource
 
@@ -43,6 +44,7 @@ class SiteController:
         settings: Choices about control.
         on_session_ended: Told of each vehicle that has left, and again when its transaction was reported late.
         knows_token: Whether a token may charge at all.
+        habit: What is to be expected of a driver who says nothing, by earlier stays.
         watch_of: Makes the guard's watch over what the sender sends; ``None``: a plain one.
         recording: Tells what is kept with each plan so that it can be made again; ``None``: nothing.
 
@@ -64,11 +66,12 @@ class SiteController:
         *,
         on_session_ended: Callable[[Session], Awaitable[None]] = _nobody,
         knows_token: Callable[[TokenId], bool] = any_token,
+        habit: Callable[[Session], DepartureTarget | None] = no_habit,
         watch_of: Callable[[LimitSender], SiteWatch] | None = None,
         recording: Recording | None = None,
     ) -> None:
         listeners = LedgerListeners(self.plan_soon, self.guard_soon, on_session_ended, self._distrust)
-        self.ledger = SessionLedger(site, stores, clock, settings, listeners, knows_token)
+        self.ledger = SessionLedger(site, stores, clock, settings, listeners, knows_token, habit)
         self.sender = LimitSender(site, stores, gateway, clock, settings, self.ledger.note_pauses)
         self.watch = (
             SiteWatch(site, stores, clock, self.sender, settings) if watch_of is None else watch_of(self.sender)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from optimizer.control.bounds import STANDBY_KW
+from optimizer.control.habits import no_habit
 from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
 from optimizer.control.profile import SAME_KW
@@ -95,6 +96,7 @@ class SessionLedger:
         settings: Assumptions about vehicles, numbers of samples.
         listeners: Who is told.
         knows_token: Whether a token may charge at all.
+        habit: What is to be expected of a driver who says nothing, by earlier stays.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class SessionLedger:
         settings: ControlSettings,
         listeners: LedgerListeners,
         knows_token: Callable[[TokenId], bool] = lambda _: True,
+        habit: Callable[[Session], DepartureTarget | None] = no_habit,
     ) -> None:
         self._site = site
         self._stores = stores
@@ -112,6 +115,7 @@ class SessionLedger:
         self._settings = settings
         self._listeners = listeners
         self._knows_token = knows_token
+        self._habit = habit
         self._evse_of = {(evse.station_id, evse.ocpp_evse_id): evse for evse in site.evses.values()}
         self._turns: defaultdict[EvseId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._active_id: dict[EvseId, SessionId] = {}
@@ -223,20 +227,23 @@ class SessionLedger:
         """Store the transaction with its session; a repeat finds both as they are."""
         known = await self._known_transaction(event)
         if known is not None:
-            return known, await self._stores.sessions.open_transaction(event, known)
+            opened = await self._stores.sessions.open_transaction(event, known)
+            if event.token_id is None or known.token_id is not None or not known.is_active:
+                return known, opened
+            # The token was presented after the transaction had begun.
+            known = await self._with_token(known, evse, event.token_id, claims)
+            await self._stores.sessions.save_session(known)
+            return known, opened
         begun_at = self._not_ahead(event.at)
         past = active is not None and event.at < active.plugged_in_at
         if active is not None and not past:
-            session = replace(active, token_id=event.token_id or active.token_id)
+            session = active
         else:
             session = self._new_session(evse, begun_at, event.token_id)
             if past and active is not None:
                 session = replace(session, unplugged_at=active.plugged_in_at)
         session = replace(session, transaction_begun_at=begun_at, may_charge=True)
-        session = await self._with_reservation(session, evse, claims)
-        if event.token_id is not None:
-            allowed = self._knows_token(event.token_id) and not self._is_taken(evse, event.token_id, claims)
-            session = replace(session, may_charge=allowed)
+        session = await self._with_token(session, evse, event.token_id, claims)
         opened = await self._stores.sessions.open_transaction(event, session)
         if opened.session_id == session.id and session.is_active:
             self._active_id[evse.id] = session.id
@@ -244,6 +251,20 @@ class SessionLedger:
             sample = _register_sample(event.station_id, evse, event.at, opened.transaction_id, event.register_kwh)
             await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_BEGIN), evse)
         return await self._stores.sessions.session(opened.session_id), opened
+
+    async def _with_token(
+        self, session: Session, evse: Evse, token_id: TokenId | None, claims: Sequence[Reservation]
+    ) -> Session:
+        """The session with who it belongs to: what that driver usually needs, has booked, and may do here."""
+        session = replace(session, token_id=token_id or session.token_id)
+        habit = self._habit(session)
+        if habit is not None:
+            session = with_targets(session, (habit,))
+        session = await self._with_reservation(session, evse, claims)
+        if token_id is not None:
+            allowed = self._knows_token(token_id) and not self._is_taken(evse, token_id, claims)
+            session = replace(session, may_charge=allowed)
+        return session
 
     async def _known_transaction(self, event: TransactionBegun) -> Session | None:
         if event.transaction_id is None:

@@ -12,7 +12,7 @@ import pytest
 
 from api.departures import DepartureLearner
 from connectors.storage.stores import DatabaseStores, open_stores
-from optimizer.domain.ids import EvseId, SessionId, SiteId
+from optimizer.domain.ids import EvseId, SessionId, SiteId, TokenId
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.settings import PlanningSettings
@@ -65,3 +65,17 @@ async def test_after_a_restart_the_same_is_known(stores: DatabaseStores, hand_cl
     await before.learn()
     await after.learn()
     assert before.settings == after.settings != CAREFUL
+
+
+async def test_what_drivers_usually_need_is_learnt_beside_it(stores: DatabaseStores, hand_clock: Any) -> None:
+    for number in range(4):
+        one = replace(stay(number, hand_clock, stayed_h=3.0), token_id=TokenId("anna"), energy_kwh=12.0)
+        await stores.sessions.save_session(one)
+    learner = DepartureLearner(stores.sessions, GARAGE, PlanningSettings())
+    newcomer = replace(stay(9, hand_clock, stayed_h=None), token_id=TokenId("anna"), targets=())
+    assert learner.habits.target(newcomer) is None
+    await learner.learn()
+    target = learner.habits.target(newcomer)
+    assert target is not None
+    assert (target.depart_at - newcomer.plugged_in_at, target.energy_kwh) == (timedelta(hours=3), 12.0)
+    assert learner.settings == PlanningSettings(), "without care for early departures their curve stays as it is"
