@@ -193,11 +193,20 @@ def _starts_left(session: Session, settings: PlanningSettings, *, charging: bool
 def previous_powers_kw(
     plan: Plan | None, session_id: SessionId, boundaries: tuple[datetime, ...]
 ) -> tuple[float | None, ...]:
-    """What the plan in force says for a session, one value a slot [kW]; empty where it says nothing."""
+    """What the plan in force says for a session, one value a slot [kW]; empty where it says nothing.
+
+    In the first slot it is the command in force, even where the plan meant to change it now: that is weighed anew, or a
+    plan's uneven course would be followed for its own sake.
+    """
     session_plan = plan.session_plan(session_id) if plan is not None else None
     if plan is None or session_plan is None:
         return ()
     means = slot_means(plan.boundaries, session_plan.power_kw, boundaries)
+    commands = [
+        power for start, power in zip(plan.boundaries, session_plan.power_kw, strict=False) if start < boundaries[0]
+    ]
+    if commands:
+        means[0] = commands[-1]
     known_until = plan.boundaries[-1]
     return tuple(float(mean) if end <= known_until else None for mean, end in zip(means, boundaries[1:], strict=True))
 

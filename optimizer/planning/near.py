@@ -45,7 +45,7 @@ def settled(
     for slot in range(min(near_slots, problem.slot_count)):
         settling = _Settling(problem, wires, spare_kwh, slot, before)
         settling.accepted_kw = accepted_kw(problem, content_kwh, slot)[problem.modes.session]
-        before = settling.of(power_kw[:, slot], support[:, slot])
+        before = settling.of(power_kw[:, slot], support[:, slot] & _minimum_fits(problem, content_kwh, slot))
         gained = np.zeros(problem.sessions.count)
         np.add.at(gained, problem.modes.session, before * problem.energy_h[:, slot])
         content_kwh += gained * problem.sessions.charge_efficiency
@@ -63,6 +63,16 @@ def accepted_kw(problem: ChargingProblem, content_kwh: FloatArray, slot: int) ->
     reach = np.maximum(slope * sessions.charge_efficiency * sessions.plugged_h[:, slot], 1e-12)
     mean = slope * -np.expm1(-reach) / reach * (capacity - content_kwh)
     return np.where(knees, np.maximum(mean, 0.0), np.inf)
+
+
+def _minimum_fits(problem: ChargingProblem, content_kwh: FloatArray, slot: int) -> BoolArray:
+    """Where the least that can be sent over a slot fits into a vehicle that tapers, shape (modes,)."""
+    sessions, modes = problem.sessions, problem.modes
+    tapers = (sessions.has_state & np.isfinite(sessions.knee_kwh))[modes.session]
+    least_kwh = _whole(modes.min_kw[:, slot], modes.step_kw, np.ceil) * problem.energy_h[:, slot]
+    room_kwh = np.maximum(sessions.capacity_kwh, sessions.stored_kwh) - content_kwh
+    gained_kwh = least_kwh * sessions.charge_efficiency[modes.session]
+    return np.asarray(~tapers | (gained_kwh <= room_kwh[modes.session] + 1e-9))
 
 
 class _Settling:

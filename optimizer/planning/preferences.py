@@ -27,6 +27,9 @@ FIRST_SLOT_WEIGHT = 4.0
 DISCHARGE_POINTS_PER_KWH = 0.1
 """Points of a kWh discharged: money is only a row here, and must not be burnt by charging and discharging at once."""
 
+COST_POINTS = 1.0
+"""Points of a unit of currency within the bound: among plans that are liked the same, the cheaper and sooner one."""
+
 START_POINTS = 2.0
 """Points of one start, in parts of ``prefer_steady``."""
 
@@ -65,7 +68,7 @@ def with_preferences(
     power = model.columns["power_kw"].grid(problem.modes.count, problem.slot_count)
     near = problem.slot_start_h < settings.preference_hours
     extra: list[FloatArray] = []
-    points = _plain_points(problem, settings, model, near)
+    points = _plain_points(problem, settings, model, near) + COST_POINTS * cost
     extra += _moved(build, problem, settings, power, near)
     extra += _raised(build, problem, settings, power, near)
     excess = build.add_columns("cost_excess", "o", (np.zeros(1, dtype=np.int64),), 0.0, np.inf)

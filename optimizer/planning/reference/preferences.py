@@ -8,6 +8,7 @@ from typing import Any
 from pyomo.environ import Constraint, NonNegativeReals, Objective, Var, minimize
 
 from optimizer.planning.preferences import (
+    COST_POINTS,
     DISCHARGE_POINTS_PER_KWH,
     FIRST_SLOT_WEIGHT,
     SLOT_WEIGHT_H,
@@ -43,6 +44,7 @@ def state_preferences(model: Any, cost_bound: float) -> None:
         ["money"], rule=lambda model, only: total(paid, [-1.0 * model.cost_excess[only]]) <= cost_bound
     )
     model.objective.deactivate()
+    points += [COST_POINTS * term for term in paid]
     points.append(WORTH_OF_MONEY * model.cost_excess["money"])
     model.preference_points = Objective(expr=total(points), sense=minimize)
 
