@@ -195,20 +195,25 @@ def previous_powers_kw(
 ) -> tuple[float | None, ...]:
     """What the plan in force says for a session, one value a slot [kW]; empty where it says nothing.
 
-    In the first slot it is the command in force, even where the plan meant to change it now: that is weighed anew, or a
-    plan's uneven course would be followed for its own sake.
+    In the first slot it is the command in force where the vehicle charges, even where the plan meant to change it now:
+    that is weighed anew, or a plan's uneven course would be followed for its own sake. Of a vehicle that is to start
+    now it says nothing, so that nothing speaks against the start.
     """
     session_plan = plan.session_plan(session_id) if plan is not None else None
     if plan is None or session_plan is None:
         return ()
     means = slot_means(plan.boundaries, session_plan.power_kw, boundaries)
-    commands = [
-        power for start, power in zip(plan.boundaries, session_plan.power_kw, strict=False) if start < boundaries[0]
-    ]
-    if commands:
-        means[0] = commands[-1]
     known_until = plan.boundaries[-1]
-    return tuple(float(mean) if end <= known_until else None for mean, end in zip(means, boundaries[1:], strict=True))
+    says = [float(mean) if end <= known_until else None for mean, end in zip(means, boundaries[1:], strict=True)]
+    begun = [
+        power_kw
+        for start, power_kw in zip(plan.boundaries, session_plan.power_kw, strict=False)
+        if start < boundaries[0]
+    ]
+    if begun and says[0] is not None:
+        starts_now = begun[-1] <= 0.0 < says[0]
+        says[0] = None if starts_now else begun[-1]
+    return tuple(says)
 
 
 def _reserved(

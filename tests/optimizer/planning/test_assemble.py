@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from planning_cases import NOW, evse_of, session_of, snapshot
+from planning_cases import NOW, evse_of, hours, session_of, snapshot
 
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitPeriod, LimitState, Setpoint
-from optimizer.domain.ids import EvseId
+from optimizer.domain.ids import EvseId, SessionId
+from optimizer.domain.plan import Plan
 from optimizer.domain.snapshot import SiteSnapshot
-from optimizer.planning.assemble import problem_from_snapshot
+from optimizer.planning.assemble import previous_powers_kw, problem_from_snapshot
+from optimizer.planning.heuristics import HEURISTICS
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
 
@@ -64,3 +66,41 @@ def test_a_connector_out_of_hand_counts_at_the_most_it_may_draw(changed: dict[st
     of = stated(with_connector(**changed))
     assert of.sessions.count == 0
     assert of.circuits.uncontrolled_kw[0, 0] == pytest.approx(5.0 + counted_kw)
+
+
+MADE = problem_from_snapshot(snapshot([session_of("car", "e0")]), SETTINGS)
+
+
+def planned(*power_kw: float) -> Plan:
+    """A plan of one vehicle over the coming hours, hour by hour."""
+    instants = tuple(hours(count - 1) for count in range(len(power_kw) + 1))
+    made = HEURISTICS["least_laxity"](MADE)
+    session = replace(made.sessions[0], power_kw=power_kw)
+    return replace(made, boundaries=instants, sessions=(session,))
+
+
+@pytest.mark.parametrize(
+    ("power_kw", "first_kw", "second_kw"),
+    [
+        pytest.param((7.0, 7.0, 0.0), 7.0, 7.0, id="goes on: the command and the plan say the same"),
+        pytest.param((7.0, 4.0, 0.0), 7.0, 4.0, id="was to be lowered now: the command is what is in force"),
+        pytest.param((7.0, 0.0, 5.0), 7.0, 0.0, id="was to stop now: the command is what is in force"),
+        pytest.param((0.0, 7.0, 7.0), None, 7.0, id="is to start now: nothing speaks against it"),
+        pytest.param((0.0, 0.0, 7.0), 0.0, 0.0, id="waits: it is told to wait"),
+    ],
+)
+def test_what_the_plan_in_force_says(power_kw: tuple[float, ...], first_kw: float | None, second_kw: float) -> None:
+    says = previous_powers_kw(planned(*power_kw), SessionId("car"), (NOW, hours(0.5), hours(1)))
+    assert says == (first_kw, second_kw)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [pytest.param(None, id="no plan"), pytest.param(replace(planned(7.0, 7.0), sessions=()), id="a plan without it")],
+)
+def test_of_an_unknown_vehicle_a_plan_says_nothing(plan: Plan | None) -> None:
+    assert previous_powers_kw(plan, SessionId("car"), (NOW, hours(1))) == ()
+
+
+def test_beyond_its_end_a_plan_says_nothing() -> None:
+    assert previous_powers_kw(planned(7.0, 7.0), SessionId("car"), (NOW, hours(1), hours(2))) == (7.0, None)

@@ -69,29 +69,46 @@ class Night:
         return [int((np.abs(np.diff(told)) > SAME_KW).sum()) for told in self.told_kw]
 
 
-TWO_PRICES = PriceSeries(
-    "EUR",
-    (NOW - timedelta(hours=1), NOW + timedelta(hours=3), NOW + timedelta(days=2)),
-    (Decimal("0.30"), Decimal("0.22")),
-)
+def falling_price(in_hours: float) -> PriceSeries:
+    boundaries = (NOW - timedelta(hours=1), hours(in_hours), NOW + timedelta(days=2))
+    return PriceSeries("EUR", boundaries, (Decimal("0.30"), Decimal("0.22")))
+
+
+TWO_PRICES, CHEAPER_IN_AN_HOUR = falling_price(3.0), falling_price(1.0)
 
 
 @pytest.mark.parametrize(
-    ("count", "kept", "site"),
+    ("count", "kept", "seed", "site"),
     [
-        pytest.param(1, 1.0, {}, id="one vehicle"),
-        pytest.param(4, 1.0, {}, id="four vehicles, room for all"),
-        pytest.param(8, 1.0, {"import_limit_kw": 25.0}, id="eight vehicles on 20 kW"),
-        pytest.param(8, 0.97, {"import_limit_kw": 25.0}, id="eight vehicles that draw a little less than told"),
+        pytest.param(1, 1.0, 3, {}, id="one vehicle"),
+        pytest.param(4, 1.0, 2, {}, id="four vehicles, room for all"),
+        pytest.param(8, 1.0, 2, {"import_limit_kw": 25.0}, id="eight vehicles on 20 kW"),
+        pytest.param(8, 1.0, 1, {"import_limit_kw": 40.0}, id="eight vehicles on 35 kW"),
+        pytest.param(8, 0.97, 3, {"import_limit_kw": 25.0}, id="eight vehicles that draw a little less than told"),
         pytest.param(
-            6, 1.0, {"import_prices": TWO_PRICES, "import_limit_kw": 40.0}, id="a cheaper price in three hours"
+            6, 1.0, 2, {"import_prices": TWO_PRICES, "import_limit_kw": 40.0}, id="a cheaper price in three hours"
         ),
     ],
 )
-@pytest.mark.parametrize("seed", [1, 2])
 def test_commands_stay_as_they_are_through_a_flat_night(
-    count: int, kept: float, site: dict[str, Any], seed: int
+    count: int, kept: float, seed: int, site: dict[str, Any]
 ) -> None:
     night = Night(count, seed=seed, kept=kept, **site)
     night.live()
     assert max(night.changes) <= MOST_CHANGES, night.told_kw
+
+
+def test_a_command_changes_where_the_price_does() -> None:
+    night = Night(1, seed=3, import_prices=CHEAPER_IN_AN_HOUR)
+    night.live()
+    assert night.told_kw[0][:11] == [0.0] * 11
+    assert night.told_kw[0][13] > 0.0
+
+
+@pytest.mark.study
+@pytest.mark.parametrize(("count", "limit_kw"), [(1, 50.0), (4, 50.0), (8, 25.0), (8, 40.0), (12, 40.0)])
+def test_commands_stay_as_they_are_through_many_flat_nights(count: int, limit_kw: float) -> None:
+    for seed in range(1, 7):
+        night = Night(count, seed=seed, import_limit_kw=limit_kw)
+        night.live()
+        assert max(night.changes) <= MOST_CHANGES, (seed, night.told_kw)
