@@ -19,6 +19,7 @@ from random import Random
 
 from aiohttp import web
 
+from api.alert_watch import AlertWatch
 from api.app import make_app, make_runner
 from api.audit import StoredAuditTrail, StoredSecurityJournal
 from api.auth import KeyRing
@@ -216,6 +217,7 @@ async def _serving(
     http_runner = make_runner(app, shutdown_timeout_s=STOP_PATIENCE_WALL_S)
     ocpp_runner = web.AppRunner(central.application(), access_log=None, shutdown_timeout=STOP_PATIENCE_WALL_S)
     control = asyncio.create_task(runtime.run(), name="control")
+    jobs.every(configuration.jobs.alerts_s, "alerts", AlertWatch(service).look)
     try:
         async with (
             listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, tls) as ocpp_port,

@@ -271,6 +271,8 @@ class JobSection(Section):
     """Reading market prices anew."""
     upkeep_s: Positive = 3600.0
     """Looking whether meter values are old enough to be deleted, or a backup is due."""
+    alerts_s: Positive = 60.0
+    """Looking for alerts of stations, for log and metrics; the HTTP API tells them at any time."""
     ready_after_missed: Annotated[int, Field(ge=2)] = 3
     """Periods without a plan or guard step after which /readyz says no."""
 

@@ -62,6 +62,12 @@ class ServiceMetrics:
             ["result"],
             registry=self.registry,
         )
+        self.stations_connected = Gauge(
+            "chargehorizon_stations_connected", "Stations that are connected.", registry=self.registry
+        )
+        self.station_alerts = Gauge(
+            "chargehorizon_station_alerts", "Alerts of stations, by severity.", ["severity"], registry=self.registry
+        )
         self.job_failures = Counter(
             "chargehorizon_job_failures", "Runs of a periodic job that failed.", ["job"], registry=self.registry
         )

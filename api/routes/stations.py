@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from api.alert_watch import alerts_at
 from api.auth import Scope
 from api.operations import Call, Handler, Operation, Reply
 from api.service import Service
 from api.site_views import ConnectorView
-from api.station_alerts import Severity, StationAlert, station_alerts
+from api.station_alerts import Severity
 from api.station_views import (
     AlertListView,
     AlertView,
@@ -39,7 +40,7 @@ from api.station_views import (
 )
 from api.views import cursor_of, cursor_value, next_page
 from optimizer.domain.charger import Connector
-from optimizer.domain.ids import EvseId, StationId, TokenId, TransactionId
+from optimizer.domain.ids import StationId, TokenId, TransactionId
 from optimizer.domain.operation import CertificateName, StationReply
 from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, Station
@@ -54,7 +55,7 @@ async def stations(call: Call, query: StationFilter) -> Reply[StationListView]:
         raise InvalidRequest("cursor", query.cursor, "give the next_cursor of an answer as it stands")
     begin = known.index(StationId(after)) + 1 if after is not None else 0
     page = at_site[begin : begin + query.limit]
-    alerts = await _alerts(call.service, page)
+    alerts = await alerts_at(call.service, page)
     views = [
         StationSummaryView.of(
             station,
@@ -78,12 +79,12 @@ async def station(call: Call) -> Reply[StationHealthView]:
     connectors = await _connectors(service, one)
     views = [ConnectorView.of(connector, service.clock.now()) for connector in connectors]
     report = service.reporter.report(one.id)
-    return Reply(StationHealthView.whole(one, report, await _alerts(service, [one]), views))
+    return Reply(StationHealthView.whole(one, report, await alerts_at(service, [one]), views))
 
 
 async def alerts(call: Call) -> Reply[AlertListView]:
     """List what an operator should look at, each with its reason, the urgent first."""
-    found = await _alerts(call.service, call.service.site.stations)
+    found = await alerts_at(call.service, call.service.site.stations)
     urgency = list(Severity)
     found.sort(key=lambda alert: urgency.index(alert.severity))
     return Reply(AlertListView(alerts=[AlertView.of(alert) for alert in found]))
@@ -250,17 +251,6 @@ async def _connectors(service: Service, one: Station) -> list[Connector]:
     online = service.gateway.is_online(one.id)
     found = [await service.stores.connectors.connector(service.site.id, evse.id) for evse in one.evses]
     return [replace(connector, online=online) for connector in found]
-
-
-async def _alerts(service: Service, some: list[Station] | tuple[Station, ...]) -> list[StationAlert]:
-    now = service.clock.now()
-    tracking = {EvseId(one.evse_id): one for one in await service.control.tracking()}
-    connectors = {one.evse_id: one for one in await service.stores.connectors.connectors(service.site.id)}
-    return [
-        alert
-        for one in some
-        for alert in station_alerts(one, service.reporter.report(one.id), connectors, tracking, now)
-    ]
 
 
 _ONE = "/v1/stations/{station_id}"

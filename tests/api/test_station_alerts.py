@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from api.alert_watch import AlertWatch
 from api.station_alerts import AlertKind, Severity, station_alerts
 from optimizer.control.track import TrackedEvse, Tracking
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitPeriod, LimitState, Setpoint
@@ -79,6 +81,27 @@ def test_each_trouble_has_its_alert(case: str) -> None:
     (alert,) = alerts
     assert (alert.kind, alert.severity) == expected[:2]
     assert expected[2] in alert.reason
+
+
+async def test_alerts_are_told_when_they_come_and_when_they_go(caller: Any) -> None:
+    watch, clock = AlertWatch(caller.service), caller.clock
+    with capture_logs() as told:
+        await watch.look()
+        clock.instant += timedelta(minutes=10)
+        await watch.look()
+        await watch.look()
+        caller.service.reporter._records["A"].health.connected(clock.now(), "1.6")
+        await watch.look()
+    assert [(one["event"], one["station_id"], one["kind"]) for one in told] == [
+        ("station alert", "A", "offline"),
+        ("station alert", "B", "offline"),
+        ("station alert is over", "A", "offline"),
+    ]
+    text = (await caller.ask("GET", "/metrics", scope=None)).text
+    assert 'chargehorizon_station_alerts{severity="critical"} 1.0' in text
+    assert "chargehorizon_stations_connected 1.0" in text
+    listed = await caller.ask("GET", "/v1/station-alerts")
+    assert [alert["station_id"] for alert in listed.body["alerts"]] == ["B"]
 
 
 def test_the_urgent_come_first() -> None:
