@@ -3,7 +3,7 @@
 One process serves stations with everything that a message of theirs passes: websocket, OCPP, ledger and SQLite on disk.
 A second one plays the stations, each in a transaction: MeterValues of 12 samples and a heartbeat every minute.
 
-    settle    all connect at once, as after a power cut
+    settle    all connect at once, as after a power cut; then meter values come quickly until memories are full
     steady    they send; processor time of the service, waits of the stations, memory
     churn     some hang up and come back all the time; memory again
     storm     all are cut off at once and come back
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from load_stations import LoadFleet, fleet_of
+from load_stations import QUICK_ROUNDS, QUICKER, LoadFleet, fleet_of
 
 from api.logs import configure_logging
 from api.serve import settle_memory
@@ -156,8 +156,8 @@ async def measure(number: int, seconds: float, interval_s: float, port: int, ser
     figures = Figures(number)
     async with fleet_of(number, f"ws://127.0.0.1:{port}/ocpp", interval_s) as fleet:
         figures.settle_s = await fleet.connect_all()
-        # Everybody has been contacted, and has begun to send.
-        await asyncio.sleep(interval_s)
+        # Everybody has been contacted, what is remembered of the meters is full, and all send in turn.
+        await asyncio.sleep((QUICK_ROUNDS + 1) * interval_s / QUICKER + interval_s)
         await steady(figures, fleet, seconds, server)
         await churned(figures, fleet, seconds, server)
         await fleet.disconnect_all()
