@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,6 @@ from connectors.ocpp.frames import (
 from optimizer.domain.ids import StationId
 
 S16 = StationId("S16")
-
-FRAMES = int(os.environ.get("CHARGEHORIZON_FUZZ_FRAMES", "1000"))
-"""Frames of each version in the fuzz; set it higher for a longer one."""
 
 
 @pytest.mark.parametrize(
@@ -154,96 +150,6 @@ class TestAnswersToBrokenFrames:
         await wrong.socket._writer.send_frame(b"\xff\xfe", 1)
         assert await wrong.gone() == 1007
         assert (await other.call("Heartbeat"))["currentTime"]
-
-
-SEEDS = [
-    ("BootNotification", {"chargePointVendor": "M", "chargePointModel": "1"}),
-    ("Heartbeat", {}),
-    ("StatusNotification", {"connectorId": 1, "status": "Charging", "errorCode": "NoError", "timestamp": "2026-03-02T08:00:00Z"}),
-    ("Authorize", {"idTag": "TAG-1"}),
-    ("StartTransaction", {"connectorId": 1, "idTag": "TAG-1", "meterStart": 5, "timestamp": "2026-03-02T08:00:00Z"}),
-    ("StopTransaction", {"transactionId": 101, "meterStop": 7, "timestamp": "2026-03-02T08:10:00Z", "transactionData": []}),
-    ("MeterValues", {"connectorId": 1, "transactionId": 101, "meterValue": [{"timestamp": "2026-03-02T08:00:00Z", "sampledValue": [{"value": "1", "unit": "Wh", "phase": "L1"}]}]}),
-    ("DataTransfer", {"vendorId": "x", "data": "y"}),
-    ("TransactionEvent", {"eventType": "Updated", "timestamp": "2026-03-02T08:00:00Z", "seqNo": 1, "triggerReason": "Trigger", "transactionInfo": {"transactionId": "t", "chargingState": "Charging"}, "evse": {"id": 1}, "idToken": {"idToken": "TAG-1", "type": "eMAID"}, "meterValue": [{"timestamp": "2026-03-02T08:00:00Z", "sampledValue": [{"value": 1.5, "unitOfMeasure": {"unit": "kWh", "multiplier": 0}}]}]}),
-    ("NotifyEVChargingNeeds", {"evseId": 1, "chargingNeeds": {"requestedEnergyTransfer": "AC_three_phase", "departureTime": "2026-03-02T18:00:00Z", "acChargingParameters": {"energyAmount": 30000, "evMinCurrent": 6, "evMaxCurrent": 32, "evMaxVoltage": 400}}}),
-    ("NotifyChargingLimit", {"evseId": 1, "chargingLimit": {"chargingLimitSource": "EMS"}, "chargingSchedule": [{"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 10.0}]}]}),
-    ("SecurityEventNotification", {"type": "StartupOfTheDevice", "timestamp": "2026-03-02T08:00:00Z"}),
-]  # fmt: skip
-
-STRANGE = [
-    None,
-    True,
-    -1,
-    0,
-    2**70,
-    1.5,
-    1e300,
-    "",
-    "x" * 400,
-    "\ud800\x00\n",
-    "NaN",
-    "-1",
-    [],
-    [[]],
-    {},
-    {"a": {}},
-    [None],
-]
-
-
-def mutated(chance: random.Random, value):
-    """The same JSON with one thing in it replaced, removed or doubled."""
-    if chance.random() < 0.15:
-        return chance.choice(STRANGE)
-    if isinstance(value, dict) and value:
-        name = chance.choice(sorted(value))
-        changed = dict(value)
-        if chance.random() < 0.2:
-            del changed[name]
-        else:
-            changed[name] = mutated(chance, changed[name])
-        return changed
-    if isinstance(value, list) and value:
-        changed = list(value)
-        place = chance.randrange(len(changed))
-        changed[place] = mutated(chance, changed[place])
-        return changed * 2 if chance.random() < 0.1 else changed
-    return chance.choice(STRANGE)
-
-
-def frame_of(chance: random.Random, number: int) -> str:
-    """A frame that is wrong in one of many ways, or in none."""
-    action, payload = chance.choice(SEEDS)
-    parts = [chance.choice([2, 2, 2, 2, 2, 2, 3, 4, 5, 6, 7]), f"f{number}", action, payload]
-    for _ in range(chance.randrange(3)):
-        parts = mutated(chance, parts) if chance.random() < 0.3 else [*parts[:3], mutated(chance, payload), *parts[4:]] if isinstance(parts, list) else parts  # fmt: skip
-    text = json.dumps(parts)
-    if chance.random() < 0.15:
-        text = text[: chance.randrange(len(text) + 1)]
-    if chance.random() < 0.1 and text:
-        place = chance.randrange(len(text))
-        text = text[:place] + chance.choice('{}[],:"\\0aé ') + text[place + 1 :]
-    return text
-
-
-@pytest.mark.parametrize(("station_id", "version"), [("D16", "ocpp1.6"), ("S201", "ocpp2.0.1"), ("DC", "ocpp2.1")])
-async def test_fuzz_crashes_nothing_and_disturbs_nobody(bench, station_id, version) -> None:
-    chance = random.Random(f"frames of {version}")
-    fuzzed, other = await bench.booted(station_id, version), await bench.booted("S16")
-    for number in range(FRAMES):
-        await fuzzed.say(frame_of(chance, number))
-        if number % 250 == 0:
-            assert (await other.call("Heartbeat"))["currentTime"]
-    assert (await fuzzed.call("Heartbeat"))["currentTime"]
-    assert (await other.call("Heartbeat"))["currentTime"]
-    health = bench.system.health(StationId(station_id))
-    assert health.failed_answers == 0, health
-    assert health.connections == 1
-    assert len(health.violations) < 20
-    assert health.violations.total() > 100
-    assert bench.system.health(S16).violations.total() == 0
-    assert all(sample.evse_id.startswith(station_id) for sample in bench.events.samples)
 
 
 async def test_station_that_floods_waits_its_turn_and_the_others_do_not(open_bench, quick_settings) -> None:
