@@ -144,6 +144,7 @@ class LimitLayers:
                 skew=record.skew.skew,
                 backdate=self._backdate,
                 phases=phases,
+                voltage_v=record.meters[number].voltage_v,
             )
             return await self._tell_plan(link, record, profile, capability, now)
 

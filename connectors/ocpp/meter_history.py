@@ -47,6 +47,8 @@ class MeterHistory:
         self._prefix = _PrefixCheck()
         self.power_kw: float | None = None
         """Power of the newest sample [kW]."""
+        self.voltage_v: float | None = None
+        """Voltage last measured across a current path [V]."""
 
     def start_register(self, register_kwh: Decimal | None) -> Decimal | None:
         """The register at a transaction's start in the prefix that the meter means."""
@@ -92,6 +94,7 @@ class MeterHistory:
         sample = self._with_register(sample, reading.interval_kwh)
         sample = self._with_possible_values(sample)
         self._newest_at, self.power_kw = at, sample.power_kw
+        self.voltage_v = sample.voltage_v or self.voltage_v
         if sample.register_kwh is not None and sample.quality is not SampleQuality.SUSPECT:
             self._register_kwh, self._register_at, self._register_of = sample.register_kwh, at, transaction_id
         return sample

@@ -20,11 +20,15 @@ from math import ceil, floor
 from connectors.ocpp.capability import PlanPurpose, RateUnit, StationCapability
 from optimizer.domain.charger import LimitPeriod
 from optimizer.domain.ids import TransactionId
-from optimizer.domain.site import Evse
+from optimizer.domain.site import CurrentType, Evse
 
 ROUNDING_SLACK = 1e-6
 """Share of a step by which a limit may lie below it and still count as it: kW to A and back is not exact in binary,
 and 5.9999999 A must not become 5.9 A, at which a vehicle pauses."""
+
+
+LEAST_VOLTAGE_SHARE = 0.85
+"""Share of the nominal voltage below which a measured one is not believed: grids keep 0.9, cables take some more."""
 
 
 class ProfilePurpose(StrEnum):
@@ -85,6 +89,7 @@ def plan_profile(
     skew: timedelta,
     backdate: timedelta,
     phases: int | None = None,
+    voltage_v: float | None = None,
 ) -> ProfileRequest:
     """The profile that carries out ``periods`` from ``now`` on.
 
@@ -97,6 +102,7 @@ def plan_profile(
         skew: By how much the station's clock is ahead of ours.
         backdate: How long ago the schedule starts, so that it holds at once in spite of small differences of clocks.
         phases: Phases to charge on, where the station can switch them; ``None``: all that the EVSE has.
+        voltage_v: Voltage as measured there; ``None``: the nominal one [V].
     """
     paths = evse.current_paths if phases is None else min(phases, evse.current_paths)
     is_tx_profile = transaction_id is not None and capability.plan_purpose is PlanPurpose.TX_PROFILE
@@ -106,7 +112,7 @@ def plan_profile(
     pieces = [
         ProfilePeriod(
             0 if index == 0 else ceil((period.start - (start if absolute else now)).total_seconds()),
-            rounded_down(evse, period.limit_kw, capability, paths),
+            rounded_down(evse, as_measured_kw(evse, period.limit_kw, capability, voltage_v), capability, paths),
             _given_back(evse, period.discharge_kw, capability),
         )
         for index, period in enumerate(kept)
@@ -234,6 +240,19 @@ def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability, pat
         used_share = 1.0 if paths is None else paths / evse.current_paths
         return _stepped_down(kept_kw * used_share * 1000.0, 1.0)
     return _stepped_down(evse.current_a(kept_kw), 1.0 if capability.whole_amperes else 0.1)
+
+
+def as_measured_kw(evse: Evse, limit_kw: float, capability: StationCapability, voltage_v: float | None) -> float:
+    """A limit as power at the measured voltage, where the station is told watts and the voltage is low.
+
+    A limit means a current: at 215 V the watts of 16 A at 230 V would be 17 A. What is the least current remains it,
+    since a station that reckons with the nominal voltage would pause below.
+    """
+    is_alternating = evse.current_type is CurrentType.AC
+    if voltage_v is None or not is_alternating or capability.unit_for(evse) is RateUnit.A:
+        return limit_kw
+    share = max(LEAST_VOLTAGE_SHARE, min(1.0, voltage_v / evse.voltage_v))
+    return min(limit_kw, max(limit_kw * share, evse.min_power_kw))
 
 
 def _given_back(evse: Evse, discharge_kw: float, capability: StationCapability) -> float:

@@ -97,6 +97,40 @@ def test_tenths_of_an_ampere_survive_the_way_through_kw(tenths) -> None:
         assert rounded_down(place, place.power_kw(tenths / 10), PLAIN) == tenths / 10
 
 
+@pytest.mark.parametrize(
+    ("case", "unit", "limit_kw", "voltage_v", "expected"),
+    [
+        ("watts at the nominal voltage", RateUnit.W, 11.04, 230.0, 11040.0),
+        ("watts at a low one: the same current", RateUnit.W, 11.04, 218.5, 10488.0),
+        ("watts at a high one: no more than nominal", RateUnit.W, 11.04, 245.0, 11040.0),
+        ("watts where nothing was measured", RateUnit.W, 11.04, None, 11040.0),
+        ("a voltage that cannot be", RateUnit.W, 11.04, 23.0, 9384.0),
+        ("the least current stays", RateUnit.W, 4.14, 218.5, 4140.0),
+        ("and so does a pause", RateUnit.W, 0.0, 218.5, 0.0),
+        ("amperes are amperes", RateUnit.A, 11.04, 218.5, 16.0),
+    ],
+)
+def test_watts_follow_the_measured_voltage(case, unit, limit_kw, voltage_v, expected) -> None:
+    capability = StationCapability(rate_unit=unit)
+    told = plan_profile(
+        evse(), (LimitPeriod(NOW, limit_kw),), capability,
+        transaction_id=TX, now=NOW, skew=timedelta(0), backdate=timedelta(0), voltage_v=voltage_v,
+    )  # fmt: skip
+    assert told.periods[0].limit_value == expected, case
+
+
+def test_the_night_in_which_clocks_change_is_as_long_as_it_is() -> None:
+    """In Berlin the clocks go back at 01:00 UTC on 25 October 2026; schedules count seconds and know nothing of it."""
+    evening = datetime(2026, 10, 24, 22, tzinfo=UTC)
+    pieces = tuple(LimitPeriod(evening + timedelta(hours=hour), 4.14 + hour) for hour in range(6))
+    told = plan_profile(
+        evse(), pieces, PLAIN, transaction_id=TX, now=evening, skew=timedelta(0), backdate=timedelta(0)
+    )  # fmt: skip
+    assert [period.start_s for period in told.periods] == [3600 * hour for hour in range(6)]
+    message = Calls201().set_profile(told)
+    assert message.payload["chargingProfile"]["chargingSchedule"][0]["startSchedule"] == "2026-10-24T22:00:00Z"
+
+
 class TestPeriods:
     def test_schedule_starts_in_the_past_and_later_periods_keep_their_time(self) -> None:
         made = profile(periods=(at(0, 11.04), at(15, 0.0), at(60, 4.14)))
