@@ -12,10 +12,15 @@ import pytest
 from running_garage import Garage, running_garage
 
 from api.cli_demo import start_service, stop_service
+from api.config import load_configuration
+from connectors.storage.plan_store import RecordedStep
+from connectors.storage.stores import plans_for_reading
 from scenarios.garage import DAY_START
 from scenarios.live_day import DayReport, LiveDay
+from scenarios.record import plan_again
 
 SPEED = 800.0
+PLANNED_AGAIN = 8
 
 
 @pytest.mark.slow
@@ -24,6 +29,8 @@ async def test_a_day_of_the_garage(tmp_path: Path) -> None:
     async with running_garage(tmp_path / "demo", SPEED) as garage:
         report = await _live_day(garage, told).play(garage.written.ocpp_url)
         records = await _records(garage)
+        steps = await _recorded_steps(garage)
+    _assert_plans_can_be_made_again(steps)
     _assert_limit_was_sacred(report)
     _assert_everything_is_recorded_once(report, records)
     _assert_bill_is_shared_exactly(report, records)
@@ -74,6 +81,24 @@ async def _records(garage: Garage) -> list[dict[str, Any]]:
     answer = await garage.client.get("/v1/energy-cost-records", limit="500")
     records: list[dict[str, Any]] = answer["energy_cost_records"]
     return records
+
+
+async def _recorded_steps(garage: Garage) -> list[RecordedStep]:
+    """What the service saw and decided in the morning rush; read beside the service, from its database."""
+    url = load_configuration(garage.written.configuration).storage.url
+    async with plans_for_reading(url) as plans:
+        ids = await plans.recorded_plans(garage.site.id, DAY_START + timedelta(hours=2), DAY_START + timedelta(hours=6))
+        found = [await plans.recorded_step(plan_id) for plan_id in ids]
+    return [step for step in found if step is not None]
+
+
+def _assert_plans_can_be_made_again(steps: list[RecordedStep]) -> None:
+    """In another process than the service's, to the last bit, wherever time did not cut the solver short."""
+    on_their_own = [step for step in steps if step.outcome.figures.cut_short == 0]
+    assert len(on_their_own) >= PLANNED_AGAIN
+    comparisons = [plan_again(step) for step in on_their_own[:: len(on_their_own) // PLANNED_AGAIN]]
+    assert [one.is_same for one in comparisons] == [True] * len(comparisons)
+    assert sum(len(step.seen.snapshot.sessions) for step in on_their_own) > len(on_their_own)
 
 
 def _assert_limit_was_sacred(report: DayReport) -> None:
