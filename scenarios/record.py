@@ -3,8 +3,8 @@
     service's database ──> record file (JSON lines, gzipped) ──> each step's problem, planned again ──> differences
 
 A plan follows from the snapshot, the load that could not be steered, and the planner's settings; all three are in the
-record. The solver is deterministic, so the same version makes the same plan to the last bit, with one exception: where
-a time limit ended a solver call, the plan may depend on the speed of the machine. Such steps say so.
+record. The solver is deterministic, so the same version makes the same plan to the last bit. The one exception is what
+a solver call had found when a time limit ended it; that is in the record, too, and is given instead of such a call.
 """
 
 from __future__ import annotations
@@ -186,16 +186,13 @@ class StepComparison:
 
     @property
     def was_cut_short(self) -> bool:
-        """Whether a time limit ended a solver call, then or now, so that the plans need not be equal."""
-        return _is_cut_short(self.recorded.outcome) or _is_cut_short(self.again)
+        """Whether a time limit ended a solver call when the plan was made."""
+        return self.recorded.outcome.figures.cut_short > 0
 
     @property
     def is_same(self) -> bool:
-        """Whether both plans are equal to the last bit, and what is proven of them, too, unless time cut the proof."""
-        before, now = self.recorded.outcome, self.again
-        if self.was_cut_short:
-            return _decided(before)["plan"] == _decided(now)["plan"]
-        return type(before) is type(now) and _decided(before) == _decided(now)
+        """Whether plan and proof are equal to the last bit; how long they took does not count."""
+        return _decision_text(self.recorded.outcome) == _decision_text(self.again)
 
     @property
     def cost_difference(self) -> float:
@@ -250,13 +247,17 @@ def plan_again(step: RecordedStep, changes: Mapping[str, Any] | None = None) -> 
     """
     recorded = ground_of(step.seen).settings
     settings = changed_settings(recorded, changes or {})
-    patient = settings
-    if not _is_cut_short(step.outcome) and not changes:
-        patient = replace(
-            settings, time_limit_s=settings.time_limit_s * PATIENCE, proof_time_s=settings.proof_time_s * PATIENCE
-        )
     problem = problem_from_snapshot(step.seen.snapshot, settings, fixed_kw=step.seen.fixed_kw)
-    return StepComparison(step, checked_plan(problem, patient), is_changed=settings != recorded)
+    if settings != recorded:
+        return StepComparison(step, checked_plan(problem, settings), is_changed=True)
+    again = checked_plan(problem, _patient(settings), tape=step.outcome.figures.tape)
+    return StepComparison(step, again, is_changed=False)
+
+
+def _patient(settings: PlanningSettings) -> PlanningSettings:
+    """With longer time limits: calls that were not cut short then must not be now."""
+    limits = [one.name for one in fields(settings) if one.name == "time_limit_s" or one.name.endswith("_time_s")]
+    return replace(settings, **{name: PATIENCE * getattr(settings, name) for name in limits})
 
 
 def changed_settings(settings: PlanningSettings, changes: Mapping[str, Any]) -> PlanningSettings:
@@ -277,14 +278,12 @@ def changed_settings(settings: PlanningSettings, changes: Mapping[str, Any]) -> 
         raise InvalidInput(f"planning.{wrong.field}", wrong.value, wrong.fix) from error
 
 
-def _is_cut_short(outcome: PlanOutcome) -> bool:
-    return outcome.figures.cut_short > 0
-
-
-def _decided(outcome: PlanOutcome) -> dict[str, str]:
-    """All that was decided and proven, as text: every digit of it, but not how long it took."""
-    (body,) = json.loads(outcome_text(outcome)[1])
-    return {name: json.dumps(value) for name, value in body.items() if name != "figures"}
+def _decision_text(outcome: PlanOutcome) -> str:
+    """All that was decided and proven, every digit of it."""
+    kind, text = outcome_text(outcome)
+    (body,) = json.loads(text)
+    body.pop("figures")
+    return f"{kind} {json.dumps(body)}"
 
 
 def _unserved_kwh(plan: Plan) -> float:

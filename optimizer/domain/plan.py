@@ -137,6 +137,8 @@ class SolveFigures:
     """Solver calls."""
     cut_short: int = 0
     """Solver calls that a time limit ended; where there is one, the plan depends on the speed of the machine."""
+    tape: str = ""
+    """What these calls gave, as text, with which the plan can be made again; empty where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

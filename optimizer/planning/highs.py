@@ -79,6 +79,8 @@ class SolverAnswer:
     """Proven lower bound of the objective."""
     solve_s: float
     """Time inside the solver [s]."""
+    by_clock: bool = False
+    """Whether the clock ended it: the same call may give another answer."""
 
 
 class SolverModel:
@@ -216,7 +218,7 @@ class SolverModel:
     def _nothing(self) -> SolverAnswer:
         """What there is when no time is left to begin."""
         columns, rows = np.zeros(self._model.column_count), np.zeros(self._model.row_count)
-        return SolverAnswer(SolveEnd.LIMIT, False, columns, rows, 0.0, -np.inf, 0.0)
+        return SolverAnswer(SolveEnd.LIMIT, False, columns, rows, 0.0, -np.inf, 0.0, by_clock=True)
 
     def _broken_rows(self, answer: SolverAnswer) -> IntArray:
         """Rows held back that the answer breaks."""
@@ -275,6 +277,7 @@ class SolverModel:
             objective=float(figures.objective_function_value),
             bound=float(bound) if self._has_integers or optimal else -np.inf,
             solve_s=solve_s,
+            by_clock=status == highspy.HighsModelStatus.kTimeLimit,
         )
 
 

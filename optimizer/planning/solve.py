@@ -19,6 +19,7 @@ from optimizer.planning.scope import linear_scope, near_scope, whole_scope
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solving import NEGLIGIBLE_MONEY, Found, Held, Solving
 from optimizer.planning.stages import proven_further, rounded, steered
+from optimizer.planning.tape import tape_of
 from optimizer.planning.verify import unsafe
 from optimizer.planning.warm import PlanMemory
 
@@ -26,7 +27,10 @@ __all__ = ["NEGLIGIBLE_MONEY", "checked_plan", "decision_of", "near_scope", "pla
 
 
 def plan_charging(
-    problem: ChargingProblem, settings: PlanningSettings | None = None, memory: PlanMemory | None = None
+    problem: ChargingProblem,
+    settings: PlanningSettings | None = None,
+    memory: PlanMemory | None = None,
+    tape: str = "",
 ) -> PlanOutcome:
     """Return the best plan found within the time limit; never raises for what a person, vehicle or meter brings.
 
@@ -34,8 +38,10 @@ def plan_charging(
         problem: What is to be planned.
         settings: The operator's choices; the defaults where ``None``.
         memory: What the plan before left, and this one leaves for the next; ``None``: every plan from nothing.
+        tape: What a time limit cut short in an earlier run on this problem, to make the same plan again.
     """
-    solving = Solving(problem, settings if settings is not None else PlanningSettings(), Weights(problem))
+    chosen = settings if settings is not None else PlanningSettings()
+    solving = Solving(problem, chosen, Weights(problem), tape=tape_of(tape))
     try:
         return _solved(solving, memory)
     except PlanningFailed as failure:
@@ -43,13 +49,16 @@ def plan_charging(
 
 
 def checked_plan(
-    problem: ChargingProblem, settings: PlanningSettings | None = None, memory: PlanMemory | None = None
+    problem: ChargingProblem,
+    settings: PlanningSettings | None = None,
+    memory: PlanMemory | None = None,
+    tape: str = "",
 ) -> PlanOutcome:
     """Return what `plan_charging` does, or the fallback's plan where the independent check finds that one unsafe.
 
     What is sent to stations comes from here: a mistake in a law or in the solver must not reach a fuse.
     """
-    outcome = plan_charging(problem, settings, memory)
+    outcome = plan_charging(problem, settings, memory, tape)
     broken = unsafe(problem, outcome.plan)
     if not broken or isinstance(outcome, Fallback):
         return outcome

@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from optimizer.domain.plan import SolveFigures
-from optimizer.planning.highs import Simplex, SolveEnd, SolverAnswer, SolverModel
+from optimizer.planning.highs import Simplex, SolverAnswer, SolverModel
 from optimizer.planning.matrix import build_model
 from optimizer.planning.model import LinearModel, weighted_sum
 from optimizer.planning.objectives import Weights, whole_objective
@@ -16,6 +16,7 @@ from optimizer.planning.preferences import with_preferences
 from optimizer.planning.problem import ChargingProblem, FloatArray
 from optimizer.planning.scope import ModelScope
 from optimizer.planning.settings import PlanningSettings
+from optimizer.planning.tape import Tape, tape_text
 
 NEGLIGIBLE_MONEY = 1e-3
 """A difference that nobody would pay a solver's time for [currency]."""
@@ -94,8 +95,10 @@ class Solving:
     """Spent inside the solver [s]."""
     solves: int = 0
     """Solver calls."""
-    cut_short: int = 0
-    """Solver calls that a time limit ended."""
+    cut_short: dict[int, SolverAnswer] = field(default_factory=dict)
+    """Answers of solver calls that a time limit ended, by the number of the call."""
+    tape: Tape = field(default_factory=dict)
+    """Such answers of an earlier run on the same problem, given in place of these calls."""
     rows: int = 0
     """Rows of the largest model."""
     columns: int = 0
@@ -160,15 +163,16 @@ class Solving:
         most_nodes: int | None = None,
     ) -> SolverAnswer:
         """Solve in the time that is left, at most ``most_s`` and ``most_nodes``, and count it."""
-        answer = solver.solve(
+        answer = self.tape.get(self.solves) or solver.solve(
             time_limit_s=min(self.time_left_s, most_s),
             absolute_gap=gap or self.gap_sought,
             method=method,
             most_nodes=most_nodes,
         )
+        if answer.by_clock:
+            self.cut_short[self.solves] = answer
         self.solve_s += answer.solve_s
         self.solves += 1
-        self.cut_short += answer.end is SolveEnd.LIMIT
         return answer
 
     def points_gap(self, points: float) -> float:
@@ -186,5 +190,6 @@ class Solving:
             rows=self.rows,
             columns=self.columns,
             solves=self.solves,
-            cut_short=self.cut_short,
+            cut_short=len(self.cut_short),
+            tape=tape_text(self.cut_short),
         )

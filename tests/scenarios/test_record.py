@@ -85,14 +85,34 @@ def test_one_other_digit_is_seen(steps: tuple[RecordedStep, ...]) -> None:
     assert not plan_again(replace(step, outcome=outcome)).is_same
 
 
-def test_a_solver_that_ran_out_of_time_is_told(steps: tuple[RecordedStep, ...]) -> None:
-    step = steps[-1]
-    hasty = replace(ground_of(step.seen).settings, time_limit_s=1e-6)
+NO_GAP = {"relative_gap": 0.0, "preference_cost_share": 0.0, "preference_cost_floor": 0.0}
+HASTY = {
+    "for everything": {"time_limit_s": 1e-3},
+    "for the proof": {"proof_time_s": 1e-3, "reopen_time_s": 1e-3, **NO_GAP},
+}
+
+
+@pytest.mark.parametrize("limits", HASTY, ids=str)
+def test_what_a_time_limit_cut_short_is_in_the_record(
+    limits: str, steps: tuple[RecordedStep, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scenarios.record.PATIENCE", 1e3)
+    step = steps[9]
+    hasty = replace(ground_of(step.seen).settings, **HASTY[limits])
     problem = problem_from_snapshot(step.seen.snapshot, hasty, fixed_kw=step.seen.fixed_kw)
     outcome = checked_plan(problem, hasty)
-    assert isinstance(outcome, Fallback)
     assert outcome.figures.cut_short > 0
-    assert plan_again(RecordedStep(replace(step.seen, ground=ground_text(hasty)), outcome, "period")).was_cut_short
+    assert isinstance(outcome, Fallback) == (limits == "for everything")
+    write_record(
+        tmp_path / "hasty.jsonl.gz", [RecordedStep(replace(step.seen, ground=ground_text(hasty)), outcome, "t")]
+    )
+    (read,) = read_record(tmp_path / "hasty.jsonl.gz")
+    again = plan_again(read)
+    assert again.was_cut_short
+    assert again.is_same
+    # Without what was found by then, the patient solver finds another plan.
+    figures = replace(outcome.figures, tape="")
+    assert not plan_again(replace(read, outcome=replace(outcome, figures=figures))).is_same
 
 
 @pytest.mark.parametrize(
