@@ -117,7 +117,7 @@ def rotate(
 ) -> None:
     """Give a station a new password: over its connection, or by hand where it does not take one.
 
-    Over its connection, old and new are both good until the station has agreed; when it refuses, the old one stays.
+    Over its connection, old and new are both good until it has come in with the new one; refused: the old one stays.
     """
     if not by_hand:
         return tell_answer(ask(service, key, "POST", f"/v1/stations/{station_id}/rotate-password"), as_json=as_json)

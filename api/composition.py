@@ -46,9 +46,9 @@ from connectors.forecasts.sky import ClearSky, WeatherSky
 from connectors.forecasts.weather_files import read_weather
 from connectors.ocpp.authority import StationAuthority
 from connectors.ocpp.capability import CapabilityStore, FileCapabilities, MemoryCapabilities
-from connectors.ocpp.operations import PasswordStore, StationOperations
+from connectors.ocpp.operations import StationOperations
 from connectors.ocpp.passwords import FilePasswords
-from connectors.ocpp.security import SecurityProfile, StaticCredentials, StationGate, server_tls
+from connectors.ocpp.security import PasswordStore, SecurityProfile, StaticCredentials, StationGate, server_tls
 from connectors.ocpp.security_desk import SecurityDesk, SecurityJournal
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.prices.book import TariffBook, TariffEntry

@@ -209,7 +209,7 @@ async def renew_certificate(call: Call) -> Reply[StationAnswerView]:
 
 
 async def rotate_password(call: Call) -> Reply[StationAnswerView]:
-    """Give the station a new password over its connection; the old one stays good where it does not take it.
+    """Give the station a new password over its connection; the old one is good until it has come in with the new one.
 
     Nobody sees the new password: the station holds it, and the service its hash.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Protocol
 
 import structlog
 
@@ -13,25 +12,16 @@ from connectors.ocpp.call_queue import Answered, Refused, Unanswered
 from connectors.ocpp.dialect import Calls
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import Message, SettingName, status_text
-from connectors.ocpp.security import hash_password, new_password
+from connectors.ocpp.security import PasswordStore, hash_password, new_password
 from optimizer.domain.ids import StationId, TokenId, TransactionId
 from optimizer.domain.operation import CertificateName, RootKind, StationReply, Trigger
 from optimizer.errors import ChargerRefused, ChargerUnreachable
 
+GREATEST_HELD = 2
+"""Older passwords that stay good beside a new one, where a station was given several and has used none."""
+
 YES = {"Accepted", "Scheduled", "RebootRequired", "Unlocked", "AcceptedCanceled"}
 """Words by which stations agree."""
-
-
-class PasswordStore(Protocol):
-    """Keeps password hashes and can replace one."""
-
-    async def replace_password(self, station_id: StationId, password_hash: str) -> None:
-        """Replace the hash of one station; durable when this returns."""
-        ...
-
-    async def password_hash(self, station_id: StationId) -> str | None:
-        """The hash in force."""
-        ...
 
 
 class StationOperations:
@@ -147,8 +137,9 @@ class StationOperations:
     async def rotate_password(self, station_id: StationId) -> StationReply:
         """Give a station a new password.
 
-        Both passwords are good while the station is being told. When it agrees, the new one alone remains; when it
-        refuses, the old one; and when it stays silent both, since nobody knows which one it holds.
+        Old and new are both good from now on. The old one ends when the station has come in with the new one, for one
+        that agreed may still need a restart, or forget; so it does not lock itself out. When it refuses, the new one
+        ends at once; when it stays silent, nobody knows which one it holds.
         """
         if self._passwords is None:
             raise ChargerRefused("passwords are not kept in a store that can change them")
@@ -156,18 +147,19 @@ class StationOperations:
         before = await self._passwords.password_hash(station_id)
         password = new_password()
         after = hash_password(password)
-        await self._passwords.replace_password(station_id, f"{before} {after}" if before else after)
-        kept = before or after
+        held = before.split(" ")[-GREATEST_HELD:] if before else []
+        await self._passwords.replace_password(station_id, " ".join([*held, after]))
+        refused = True
         try:
             name = link.calls.setting_names[SettingName.PASSWORD]
             reply = await self.write_setting(station_id, name, password)
-            kept = after if reply.accepted else kept
+            refused = not reply.accepted
         except ChargerUnreachable:
-            kept = ""
+            refused = False
             raise
         finally:
-            if kept:
-                await self._passwords.replace_password(station_id, kept)
+            if refused and before:
+                await self._passwords.replace_password(station_id, before)
         self._log.info("password changed" if reply.accepted else "password kept", station_id=station_id)
         return StationReply(reply.accepted, reply.status, {})
 

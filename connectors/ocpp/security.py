@@ -43,11 +43,18 @@ class SecurityProfile(IntEnum):
     """Certificates on both sides."""
 
 
-class CredentialStore(Protocol):
-    """Keeps what is needed to check a station's password."""
+class PasswordStore(Protocol):
+    """Keeps what is needed to check stations' passwords, and can change it."""
 
     async def password_hash(self, station_id: StationId) -> str | None:
-        """The hash that `hash_password` made; ``None``: the station has no password."""
+        """The hash that `hash_password` made; ``None``: the station has no password.
+
+        Several, with blanks between, while a password is being changed: the newest stands last.
+        """
+        ...
+
+    async def replace_password(self, station_id: StationId, password_hash: str) -> None:
+        """Replace the hash of one station; durable when this returns."""
         ...
 
 
@@ -97,7 +104,7 @@ def password_fits(presented: bytes, stored: str) -> bool:
 
     Args:
         presented: What the station sent.
-        stored: What `hash_password` made; two, with a blank between, while a password is being changed.
+        stored: What `hash_password` made; several, with blanks between, while a password is being changed.
 
     Raises:
         InvalidConfiguration: ``stored`` is something else.
@@ -142,7 +149,7 @@ class StationGate:
     """
 
     def __init__(
-        self, profile: SecurityProfile, credentials: CredentialStore | None = None, failed_logins_per_minute: int = 10
+        self, profile: SecurityProfile, credentials: PasswordStore | None = None, failed_logins_per_minute: int = 10
     ) -> None:
         if profile in (SecurityProfile.BASIC, SecurityProfile.TLS_BASIC) and credentials is None:
             raise InvalidConfiguration("ocpp.credentials", None, f"security profile {profile.value} needs passwords")
@@ -198,7 +205,15 @@ class StationGate:
         fits = await asyncio.to_thread(password_fits, password, stored)
         if fits:
             self._seals[station_id] = seal
+            await self._end_older(station_id, password, stored)
         return fits
+
+    async def _end_older(self, station_id: StationId, password: bytes, stored: str) -> None:
+        """Once a station has come in with its newest password, the ones before are good no more."""
+        older, _, newest = stored.rpartition(" ")
+        if older and self._credentials is not None and await asyncio.to_thread(password_fits, password, newest):
+            await self._credentials.replace_password(station_id, newest)
+            self._log.info("new password in use", station_id=station_id)
 
     def _forget_old_failures(self) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from aiohttp import encode_basic_auth
+from aiohttp import WSServerHandshakeError, encode_basic_auth
 
 from connectors.ocpp.operations import StationOperations
 from connectors.ocpp.security import SecurityProfile, StationGate, hash_password, password_fits
@@ -135,8 +135,13 @@ class TestKeyRotation:
             told = station.payloads("ChangeConfiguration")[0]
             assert told["key"] == "AuthorizationKey"
             assert password_fits(bytes.fromhex(told["value"]), passwords.hashes[S16])
+            late = await bench.station("S16", headers=_basic("the first password"))
+            assert (await late.boot())["status"] == "Accepted", "it may need a restart before it uses the new one"
             again = await bench.station("S16", headers=_basic(told["value"]))
             assert (await again.boot())["status"] == "Accepted"
+            assert " " not in passwords.hashes[S16]
+            with pytest.raises(WSServerHandshakeError, match="401"):
+                await bench.station("S16", headers=_basic("the first password"))
 
     async def test_both_are_good_when_the_station_stays_silent(self, bench) -> None:
         passwords = KeptPasswords()
