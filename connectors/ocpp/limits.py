@@ -39,6 +39,9 @@ from optimizer.ports import Clock, LimitReply
 REJECTIONS_TO_DOUBT = 3
 """Rejections in a row after which a way that was proven is doubted: the station may have been set up anew."""
 
+FEWEST_PERIODS = 2
+"""Periods with which a plan can still be told: what holds now, and the safe value."""
+
 OFFLINE = LimitReply(LimitState.UNANSWERED, "the station is not connected")
 
 Place = tuple[StationRecord, Evse]
@@ -79,8 +82,9 @@ class _Wish:
         return tuple(rungs)
 
     def last_rungs(self, current: StationCapability) -> tuple[StationCapability, ...]:
-        """What remains when no form was taken: a profile of one period, which then is the safe value's at most."""
-        return (replace(current, max_periods=1),) if self.periods > 1 and current.max_periods > 1 else ()
+        """What remains when no form was taken: the fewest periods, what holds now and the safe value."""
+        fewest = replace(current, max_periods=FEWEST_PERIODS)
+        return (fewest,) if min(self.periods, current.max_periods) > FEWEST_PERIODS else ()
 
 
 Telling = Callable[[StationCapability], Awaitable[LimitReply]]
@@ -150,7 +154,12 @@ class LimitLayers:
 
         await self._keep_what_is_proven(record)
         wish = _Wish.of(command, may_climb=transaction_id is not None and record.active.get(number) == transaction_id)
-        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, wish)
+
+        async def make_room() -> None:
+            # Meanwhile the safe default holds.
+            await link.ask(link.calls.clear_profile(2 * number), (number, "make room"))
+
+        reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, wish, make_room)
         return self._witnessed(record, evse, command, transaction_id, reply)
 
     def _witnessed(
@@ -298,8 +307,12 @@ class LimitLayers:
         purpose: ProfilePurpose,
         tell: Telling,
         wish: _Wish,
+        make_room: Callable[[], Awaitable[object]] | None = None,
     ) -> LimitReply:
-        """Tell a limit in the way that is thought to work, and where that is rejected in every other way, once."""
+        """Tell a limit in the way that is thought to work, and where that is rejected in every other way, once.
+
+        Where nothing helps, ``make_room`` removes what the limit is to take the place of: some stations count both.
+        """
         order = self._newest[evse.id, purpose] = next(self._orders)
         ladder = self._ladder(record, evse)
         reply = await tell(ladder[0])
@@ -323,6 +336,12 @@ class LimitLayers:
                 return another
         if not rungs:
             return reply
+        if make_room is not None:
+            await make_room()
+            again = await tell(ladder[0])
+            if again.state is not LimitState.REJECTED:
+                self._settle_on(record, ladder[0], again)
+                return again
         record.is_exhausted = True
         self._log.warning("station rejects limits in every form", station_id=record.station.id, reason=reply.detail)
         return reply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +16,7 @@ from connectors.ocpp.capability import (
     StationCapability,
     StationIdentity,
     as_declared,
+    as_permitted,
     preset_for,
 )
 from connectors.ocpp.outbound import SettingName
@@ -195,9 +196,9 @@ class TestTrial:
         await charging(bench, station)
         station.replies["SetChargingProfile"] = {"status": "Rejected"}
         assert await limited(bench, 5.0) is LimitState.REJECTED
-        assert len(station.calls) == 25, "24 forms, then one period"
+        assert len(station.calls) == 26, "24 forms, then room is made for the first"
         assert await limited(bench, 6.0) is LimitState.REJECTED
-        assert len(station.calls) == 26
+        assert len(station.calls) == 27
 
     async def test_after_a_restart_of_the_station_all_is_tried_again(self, bench) -> None:
         station = await bench.booted()
@@ -213,6 +214,56 @@ class TestTrial:
         station.replies["SetChargingProfile"] = {"status": "Rejected"}
         assert await limited(bench, 5.0) is LimitState.REJECTED
         assert len(station.calls) == 1
+
+    async def test_station_whose_store_of_profiles_is_full_takes_one_when_room_is_made(self, bench) -> None:
+        station = await bench.booted()
+        await charging(bench, station)
+        await limited(bench, 5.0)
+        full = [True]
+
+        def cleared(_payload):
+            full[0] = False
+            return {"status": "Accepted"}
+
+        station.replies["ClearChargingProfile"] = cleared
+        station.replies["SetChargingProfile"] = lambda _: {"status": "Rejected" if full[0] else "Accepted"}
+        assert await limited(bench, 6.0) is LimitState.ACCEPTED
+        assert station.payloads("ClearChargingProfile") == [{"id": 2}]
+
+    async def test_station_that_takes_few_periods_is_found(self, bench) -> None:
+        station = await bench.booted()
+        await charging(bench, station)
+
+        def reply(payload):
+            periods = payload["csChargingProfiles"]["chargingSchedule"]["chargingSchedulePeriod"]
+            return {"status": "Rejected" if len(periods) > 2 else "Accepted"}
+
+        station.replies["SetChargingProfile"] = reply
+        at = bench.clock.at
+        pieces = [LimitPeriod(at + timedelta(hours=hour), limit_kw) for hour, limit_kw in enumerate((9.66, 8.28, 4.14))]
+        told = LimitCommand(S16, EVSE, TransactionId("101"), tuple(pieces))
+        assert (await bench.system.set_limit(told)).state is LimitState.ACCEPTED
+        last = station.payloads("SetChargingProfile")[-1]["csChargingProfiles"]["chargingSchedule"]
+        assert [period["limit"] for period in last["chargingSchedulePeriod"]] == [12.0, 6.0]
+        station.calls.clear()
+        assert (await bench.system.set_limit(told)).state is LimitState.ACCEPTED
+        assert len(station.calls) == 1
+
+    async def test_station_that_takes_the_lowest_stack_level_alone(self, bench) -> None:
+        """A plan that is a default profile then takes the safe default's place, which comes back with the end."""
+        station = await bench.booted()
+        bench.system._records[S16].start_capability(StationCapability(greatest_stack_level=0))
+        await bench.system.set_safe_default(S16, EVSE, 4.14)
+        await charging(bench, station)
+        station.replies["SetChargingProfile"] = takes_only(purpose="TxDefaultProfile")
+        assert await limited(bench, 9.66) is LimitState.ACCEPTED
+        assert {payload["csChargingProfiles"]["stackLevel"] for payload in station.payloads("SetChargingProfile")} == {
+            0
+        }
+        station.calls.clear()
+        assert (await bench.system.clear_limit(S16, EVSE)).state is LimitState.ACCEPTED
+        (safe,) = station.payloads("SetChargingProfile")
+        assert safe["csChargingProfiles"]["chargingSchedule"]["chargingSchedulePeriod"][0]["limit"] == 6.0
 
     async def test_newer_limit_ends_the_trial_of_an_older(self, bench) -> None:
         station = await bench.booted()
@@ -268,6 +319,33 @@ class TestMeterJudges:
             known = await kept.capability(StationIdentity("Maker", "One", "1.0"))
             assert known is not None
             assert known.proven
+
+    async def test_what_was_seen_beside_it_is_kept_too(self, open_bench) -> None:
+        kept = MemoryCapabilities()
+        async with open_bench(capabilities=kept) as bench:
+            station = await bench.booted()
+            await charging(bench, station)
+            for limit_kw, current_a, minutes in (
+                (11.04, 15.8, 2.0), (5.52, 15.8, 0.5), (5.52, 7.9, 1.0), (11.04, 15.8, 2.0), (4.14, 5.9, 2.0),
+            ):  # fmt: skip
+                if (limit_kw, current_a) != (5.52, 7.9):
+                    await limited(bench, limit_kw)
+                await meter(bench, station, current_a, minutes=minutes)
+            await limited(bench, 6.9)
+            known = await kept.capability(StationIdentity("Maker", "One", "1.0"))
+            assert known is not None
+            assert known.least_current_a == pytest.approx(6.0), "the least limit under which energy flowed"
+            assert known.reaction_s == 120.0, "the longest time from a reduction to the sample that shows it"
+
+    async def test_a_station_known_to_be_slow_is_given_its_time(self, open_bench) -> None:
+        async with open_bench() as bench:
+            station = await bench.booted()
+            bench.system._records[S16].start_capability(StationCapability(reaction_s=600.0))
+            await charging(bench, station)
+            await limited(bench, 5.52)
+            for _ in range(4):
+                await meter(bench, station, 16.0)
+            assert not bench.system._records[S16].witnesses[1].is_ignored
 
     async def test_one_limit_proves_nothing(self, open_bench) -> None:
         kept = MemoryCapabilities()
@@ -473,3 +551,69 @@ class TestFirstContact:
             assert payload["csChargingProfiles"]["chargingProfilePurpose"] == "TxDefaultProfile"
             await bench.eventually(lambda: bench.system._records[S16].safe_defaults_kw == {1: 4.14})
             assert (await bench.system.set_safe_default(S16, EVSE, 4.14)).detail == "unchanged"
+
+
+class TestWhatIsDeclared:
+    @pytest.mark.parametrize(
+        ("case", "told", "name", "value"),
+        [
+            ("the highest stack level", {SettingName.STACK_LEVEL: "8"}, "greatest_stack_level", 8),
+            ("no sensible one", {SettingName.STACK_LEVEL: "-1"}, "greatest_stack_level", None),
+            ("phases are switched", {SettingName.PHASE_SWITCHING: " True "}, "switches_phases", True),
+            ("phases are not switched", {SettingName.PHASE_SWITCHING: "false"}, "switches_phases", False),
+            ("nothing of phases", {}, "switches_phases", None),
+        ],
+    )
+    def test_settings_are_believed(self, case, told, name, value) -> None:
+        assert getattr(as_declared(StationCapability(), told), name) == value, case
+
+    def test_a_preset_goes_before_what_a_station_declares_of_its_stack_levels(self) -> None:
+        level = as_declared(StationCapability(greatest_stack_level=0), {SettingName.STACK_LEVEL: "9"})
+        assert level.greatest_stack_level == 0
+
+    @pytest.mark.parametrize(
+        ("modes", "permitted", "discharges"),
+        [
+            ("ChargingOnly,CentralSetpoint", True, True),
+            ("ChargingOnly, CentralSetpoint", False, False),
+            ("ChargingOnly", True, False),
+            ("", True, False),
+        ],
+    )
+    def test_power_is_given_back_where_both_agree(self, modes, permitted, discharges) -> None:
+        told = {SettingName.OPERATION_MODES: modes}
+        assert as_permitted(StationCapability(), told, v2x=permitted, dynamic=False).discharges is discharges
+
+    async def test_measurands_agreed_before_are_asked_for_at_once(self, open_bench, with_contact) -> None:
+        kept = MemoryCapabilities()
+        known = StationCapability(proven=True, measurands=("Voltage",))
+        await kept.save(StationIdentity("Maker", "One", "1.0"), known)
+        async with open_bench(with_contact, capabilities=kept) as bench:
+            station = await bench.station()
+            station.replies["GetConfiguration"] = configuration()
+            await station.boot()
+            await station.received("ChangeConfiguration", 2)
+            assert station.payloads("ChangeConfiguration")[0] == {"key": "MeterValuesSampledData", "value": "Voltage"}
+
+    async def test_an_interval_of_its_own_is_never_written(self, open_bench, with_contact) -> None:
+        kept = MemoryCapabilities()
+        await kept.save(StationIdentity("Maker", "One", "1.0"), StationCapability(keeps_meter_interval=True))
+        async with open_bench(with_contact, capabilities=kept) as bench:
+            station = await bench.station()
+            station.replies["GetConfiguration"] = configuration()
+            await station.boot()
+            await station.received("ChangeConfiguration")
+            await station.call("Heartbeat")
+            assert [told["key"] for told in station.payloads("ChangeConfiguration")] == ["MeterValuesSampledData"]
+
+    async def test_every_field_survives_the_file(self, tmp_path) -> None:
+        path, identity = tmp_path / "abilities.json", StationIdentity("Maker", "One", "1.0")
+        known = StationCapability(
+            RateUnit.W, TX_DEFAULT, 3, 8, absolute=False, max_periods=4, whole_amperes=True, zero_allowed=False,
+            discharges=True, dynamic=True, switches_phases=True, keeps_meter_interval=True, proven=True,
+            least_current_a=7.0, reaction_s=40.0, measurands=("Voltage", "SoC"),
+        )  # fmt: skip
+        await FileCapabilities(path).save(identity, known)
+        again = await FileCapabilities(path).capability(identity)
+        assert again is not None
+        assert asdict(again) == asdict(known)
