@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from optimizer.planning.highs import AT_LOWER, BASIC, Basis
-from optimizer.planning.model import Block, LinearModel, axis_labels
+from optimizer.planning.laws.vehicle import FAIRNESS_STEPS
+from optimizer.planning.model import Block, LinearModel
 from optimizer.planning.problem import ChargingProblem, IntArray
 
 Places = dict[str, IntArray]
@@ -52,7 +54,7 @@ def carried_basis(earlier: WarmStart, problem: ChargingProblem, model: LinearMod
     strict sense; the solver completes it.
     """
     places = _places(earlier.problem, problem)
-    sizes = {axis: len(names) for axis, names in axis_labels(earlier.problem).items()}
+    sizes = _sizes(earlier.problem)
     columns = np.full(model.column_count, AT_LOWER, dtype=np.int64)
     rows = np.full(model.row_count, BASIC, dtype=np.int64)
     for blocks, before, status, known in (
@@ -77,8 +79,8 @@ def _carry(
 
 
 def _places(before: ChargingProblem, after: ChargingProblem) -> Places:
-    old, new = axis_labels(before), axis_labels(after)
-    places = {axis: _by_name(old[axis], new[axis]) for axis in new}
+    places = {axis: _known_again(old, new) for axis, (old, new) in _members(before, after).items()}
+    places |= {axis: np.arange(count) for axis, count in (("p", 3), ("f", 2), ("q", FAIRNESS_STEPS), ("o", 1))}
     instants = np.array([boundary.timestamp() for boundary in before.boundaries])
     now = np.array([boundary.timestamp() for boundary in after.boundaries])
     boundary = np.searchsorted(instants, now, side="right") - 1
@@ -94,6 +96,26 @@ def _places(before: ChargingProblem, after: ChargingProblem) -> Places:
     return places
 
 
+def _members(before: ChargingProblem, after: ChargingProblem) -> dict[str, tuple[list[Any], list[Any]]]:
+    """By what the members of each axis are known again, before and after."""
+    found: list[dict[str, list[Any]]] = []
+    for problem in (before, after):
+        ids = problem.sessions.ids
+        owner = problem.modes.session
+        number = np.arange(len(owner)) - np.searchsorted(owner, owner)
+        targets = problem.targets
+        found.append(
+            {
+                "s": list(ids),
+                "m": [(ids[session], turn) for session, turn in zip(owner.tolist(), number.tolist(), strict=True)],
+                "k": [(ids[one], by) for one, by in zip(targets.session.tolist(), targets.depart_at, strict=True)],
+                "c": list(problem.circuits.ids),
+                "d": list(problem.demand.names),
+            }
+        )
+    return {axis: (found[0][axis], found[1][axis]) for axis in found[0]}
+
+
 def _last_slots(problem: ChargingProblem) -> list[tuple[int, int]]:
     """Charge and last slot of each metering interval."""
     share = problem.demand.slot_share > 0
@@ -101,6 +123,24 @@ def _last_slots(problem: ChargingProblem) -> list[tuple[int, int]]:
     return list(zip(problem.demand.charge.tolist(), last.tolist(), strict=True))
 
 
-def _by_name(old: tuple[str, ...], new: tuple[str, ...]) -> IntArray:
-    place = {name: index for index, name in enumerate(old)}
-    return np.array([place.get(name, -1) for name in new], dtype=np.int64)
+def _known_again(old: list[Any], new: list[Any]) -> IntArray:
+    place = {member: index for index, member in enumerate(old)}
+    return np.array([place.get(member, -1) for member in new], dtype=np.int64)
+
+
+def _sizes(problem: ChargingProblem) -> dict[str, int]:
+    """Number of members of each axis."""
+    return {
+        "s": problem.sessions.count,
+        "m": problem.modes.count,
+        "k": problem.targets.count,
+        "c": problem.circuits.count,
+        "d": problem.demand.count,
+        "i": len(problem.demand.charge),
+        "t": problem.slot_count,
+        "b": problem.slot_count + 1,
+        "p": 3,
+        "f": 2,
+        "q": FAIRNESS_STEPS,
+        "o": 1,
+    }
