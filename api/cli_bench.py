@@ -95,7 +95,7 @@ def _cases(text: str) -> list[BenchCase]:
 
 
 def _table(rows: list[BenchRow]) -> Table:
-    table = Table(title="Planning, medians of one process", title_justify="left")
+    table = Table(title="Planning, medians of one process, processor time", title_justify="left")
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for row in rows:
