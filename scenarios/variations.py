@@ -12,20 +12,19 @@ Values are written as in YAML. The models that check scenario files check them, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import yaml
-from pydantic import BaseModel
 
 from connectors.sections import read_sections
 from optimizer.errors import InvalidDataFile, InvalidInput
-from scenarios.scenario_sections import ScenarioFile
+from scenarios.scenario_reference import documented_fields
 
 USUAL_BATTERY_H = 2.0
 """Capacity over power of a battery of which the file says nothing [h]; most that stand in the field have 1 to 4."""
@@ -211,27 +210,4 @@ def _number(name: str, value: Any) -> float:
 @cache
 def known_fields() -> tuple[str, ...]:
     """Every field of scenario files by dotted name; ``#`` stands for the number of a list's entry."""
-    return tuple(dict.fromkeys(_fields_below(ScenarioFile, "")))
-
-
-def _fields_below(kind: type[Any], prefix: str) -> Iterator[str]:
-    hints = get_type_hints(kind)
-    names = list(kind.model_fields) if issubclass(kind, BaseModel) else [one.name for one in fields(kind)]
-    for name in names:
-        path = f"{prefix}{name}"
-        yield path
-        for inner, is_entry in _sections_in(hints[name], is_entry=False):
-            below = f"{path}.#" if is_entry else path
-            if is_entry:
-                yield below
-            yield from _fields_below(inner, f"{below}.")
-
-
-def _sections_in(annotation: Any, *, is_entry: bool) -> Iterator[tuple[type[Any], bool]]:
-    """The sections that a field may hold, each with whether it is an entry of a list."""
-    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
-        yield annotation, is_entry
-        return
-    is_list = getattr(annotation, "__origin__", None) is tuple
-    for argument in get_args(annotation):
-        yield from _sections_in(argument, is_entry=is_entry or is_list)
+    return tuple(sorted(field.replace("[]", ".#") for field in documented_fields()))
