@@ -160,6 +160,9 @@ class LimitLayers:
             await link.ask(link.calls.clear_profile(2 * number), (number, "make room"))
 
         reply = await self._climb(record, evse, ProfilePurpose.PLAN, tell, wish, make_room)
+        if record.is_deaf and record.told_maximum_kw is None and record.wanted_defaults_kw:
+            # It accepts limits in every form and keeps none: what is left is the bound on the whole station, once.
+            await self.set_station_maximum(record, sum(record.wanted_defaults_kw.values()))
         return self._witnessed(record, evse, command, transaction_id, reply)
 
     def _witnessed(
@@ -359,6 +362,7 @@ class LimitLayers:
         record.ignored.add(replace(current, proven=False))
         untried = [rung for rung in others if replace(rung, proven=False) not in record.ignored]
         self._log.warning("accepted limits are ignored", station_id=record.station.id, evse_id=evse.id)
+        record.is_deaf = record.is_deaf or not untried
         return (*untried, current)
 
     def _settle_on(self, record: StationRecord, rung: StationCapability, reply: LimitReply) -> None:

@@ -90,8 +90,8 @@ class StationRecord:
         """Identity for which its abilities were asked."""
         self.rejections = 0
         """Limits rejected in a row."""
-        self.is_exhausted = False
-        """Whether it rejected limits in every form."""
+        self.is_exhausted = self.is_deaf = False
+        """Whether it rejected limits in every form; whether it accepted and ignored them in every form."""
         self.ignored: set[StationCapability] = set()
         """Ways of telling limits that it accepted and then ignored."""
         self.boot_was_asked = False
@@ -189,7 +189,7 @@ class StationRecord:
         self.told_maximum_kw = None
         self.reported.clear()
         self.rejections = 0
-        self.is_exhausted = False
+        self.is_exhausted = self.is_deaf = False
 
     def start_capability(self, capability: StationCapability) -> None:
         """Tell limits as ``capability`` says, from what is known of its kind."""

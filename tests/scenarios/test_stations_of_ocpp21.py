@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from meeting import EVSE, SETTINGS, STATION, Meeting, meeting_of
+from planning_cases import evse_of, session_of, snapshot
 from station_wire import V16, V21, V201, at_minute
 
+from optimizer.control.ceilings import Feeder
+from optimizer.control.dispatch import profile_of
+from optimizer.control.settings import ControlSettings
 from optimizer.control.targets import vehicle_as_stated
-from optimizer.domain.charger import LimitState
-from optimizer.domain.session import Vehicle
+from optimizer.domain.charger import LimitCommand, LimitState
+from optimizer.domain.series import PowerSeries, PriceSeries
+from optimizer.domain.session import DepartureTarget, Vehicle
 from optimizer.errors import InvalidConfiguration
+from optimizer.planning.assemble import problem_from_snapshot
+from optimizer.planning.settings import PlanningSettings
+from optimizer.planning.solve import plan_charging
 from scenarios.profiles import ProfileRules, RateUnit
 from scenarios.station_settings import OcppVersion
 from scenarios.vehicle_model import StatedNeeds, VehicleModel
@@ -67,6 +77,34 @@ class TestGivingBack:
             await meeting.pass_minutes(30)
             assert meeting.power_kw == 0.0
             assert meeting.station.core.evses[1].physics.returned.register_kwh(at_minute(30)) == pytest.approx(2.0)
+
+    async def test_what_is_planned_is_given_back(self) -> None:
+        """A vehicle with two hours of high prices ahead: from the plan to the power that flows."""
+        async with meeting_of(V21, served=V2X, profile_rules=BOTH_WAYS) as meeting:
+            await ready(meeting, GIVES_BACK)
+            at = meeting.clock.now()
+            vehicle = Vehicle(battery_kwh=60.0, max_discharge_kw=6.9, discharge_consent=True, discharge_floor_soc=0.3)
+            session = session_of(
+                "car", "e0", vehicle=vehicle, soc=0.8, soc_at=at, plugged_in_at=at - timedelta(hours=1),
+                targets=(DepartureTarget(at + timedelta(hours=12), soc=0.7),),
+            )  # fmt: skip
+            hours = tuple(at + timedelta(hours=hour) for hour in (0, 2, 48))
+            prices = PriceSeries("EUR", hours, (Decimal("1.50"), Decimal("0.10")))
+            evse = replace(evse_of("e0"), max_current_a=32.0)
+            known = snapshot(
+                [session], evses=[evse], at=at, import_prices=prices,
+                building=PowerSeries((hours[0], hours[-1]), (20.0,)), pv=PowerSeries((hours[0], hours[-1]), (0.0,)),
+                export_prices=PriceSeries("EUR", (hours[0], hours[-1]), (Decimal("0.00"),)),
+            )  # fmt: skip
+            plan = plan_charging(problem_from_snapshot(known, PlanningSettings())).plan
+            (planned,) = plan.sessions
+            assert planned.power_kw[0] == pytest.approx(-6.9, abs=0.01)
+            periods = profile_of(plan, planned, Feeder(evse), at, 4.14, ControlSettings())
+            (opened,) = meeting.ledger.begun.values()
+            reply = await meeting.system.set_limit(LimitCommand(STATION, EVSE, opened.transaction_id, periods))
+            assert reply.state is LimitState.ACCEPTED
+            meeting.station.core.advance(at)
+            assert meeting.power_kw == pytest.approx(-6.9, abs=0.1)
 
     @pytest.mark.parametrize(
         ("case", "version", "served", "rules"),

@@ -378,6 +378,18 @@ class TestMeterJudges:
                 await meter(bench, station, 16.0)
         assert len(set(seen)) == 24
 
+    async def test_where_none_is_kept_the_whole_station_is_bounded_once(self, bench) -> None:
+        station = await bench.booted()
+        await bench.system.set_safe_default(S16, EVSE, 4.14)
+        await charging(bench, station)
+        for _ in range(30):
+            await limited(bench, 5.52)
+            for _ in range(3):
+                await meter(bench, station, 16.0)
+        told = [payload["csChargingProfiles"] for payload in station.payloads("SetChargingProfile")]
+        (maximum,) = [profile for profile in told if profile["chargingProfilePurpose"] == "ChargePointMaxProfile"]
+        assert maximum["chargingSchedule"]["chargingSchedulePeriod"][0]["limit"] == 6.0
+
     async def test_vehicle_that_takes_less_is_no_ignoring(self, bench) -> None:
         station = await bench.booted()
         await charging(bench, station)
