@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from api.cli_replay import ScenarioFile, scenario_path
@@ -41,8 +43,10 @@ def check_scenario(file: ScenarioFile) -> None:
         typer.echo(f"  {row.where}: {row.session_id} {row.reason}")
 
 
-def print_fields() -> None:
+def print_fields(
+    *, short: Annotated[bool, typer.Option("--short", help="Leave the settings of control and planner out.")] = False
+) -> None:
     """Print every field of a scenario file with its values, default and meaning, as Markdown."""
     from scenarios.scenario_reference import scenario_reference
 
-    typer.echo(scenario_reference(), nl=False)
+    typer.echo(scenario_reference(with_settings=not short), nl=False)

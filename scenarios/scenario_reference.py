@@ -21,8 +21,12 @@ file is checked as a whole: what is wrong is told with file, field, value and wh
     chargehorizon scenario fields             # this page
 
 Times carry their UTC offset (`2019-03-01T00:00:00-08:00`); units stand in the names. A field without a default is
-required. This page is made from the program's own checks by `chargehorizon scenario fields`.
+required. This page is made from the program's own checks by `chargehorizon scenario fields --short`; without `--short` it
+goes on with the settings of `control` and `planning`, which are those of the service.
 """
+
+SETTINGS = ("control", "planning")
+"""Sections that are those of the service's own configuration."""
 
 RANGES = (
     ("minimum", "from {}"),
@@ -32,10 +36,14 @@ RANGES = (
 )
 
 
-def scenario_reference() -> str:
-    """The page as Markdown."""
+def scenario_reference(*, with_settings: bool = True) -> str:
+    """The page as Markdown, with or without the settings of control and planner."""
     schema = ScenarioFile.model_json_schema()
-    tables = (_section(path, section, schema["$defs"]) for path, section in _sections(schema, schema["$defs"], ""))
+    tables = (
+        _section(path, section, schema["$defs"])
+        for path, section in _sections(schema, schema["$defs"], "")
+        if with_settings or not path.startswith(SETTINGS)
+    )
     return "\n".join([INTRODUCTION, *tables])
 
 
