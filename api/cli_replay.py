@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +21,7 @@ from rich.console import Console
 from optimizer.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from scenarios.replay import Runner
     from scenarios.scenario import Scenario
 
 EXIT_INTERRUPTED = 130
@@ -26,6 +29,14 @@ EXIT_INTERRUPTED = 130
 STATES = Path(".chargehorizon")
 """Folder below the working directory in which replays that are going on are kept."""
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]
+
+
+class Over(StrEnum):
+    """What lies between control and the site."""
+
+    MEMORY = "memory"
+    OCPP = "ocpp"
+
 
 ScenarioFile = Annotated[
     str, typer.Argument(help="A scenario file, or the name of a scenario of the catalogue.", metavar="FILE")
@@ -60,6 +71,12 @@ def replay_scenario(
     report_path: Annotated[
         Path | None, typer.Option("--report", help="Write a page for people to this file.", metavar="OUT.html")
     ] = None,
+    over: Annotated[
+        Over, typer.Option("--over", help="memory: in lock-step; ocpp: over real websockets, on a fast clock.")
+    ] = Over.MEMORY,
+    speed: Annotated[
+        float | None, typer.Option("--speed", help="With --over ocpp: how many times faster than real time.")
+    ] = None,
     *,
     resume: Resume = False,
 ) -> None:
@@ -82,6 +99,7 @@ def replay_scenario(
             is_interrupted=is_interrupted,
             kept_in=state,
             resume=resume,
+            runner=_runner(over, speed),
         )
     console.print(replay_table(result))
     if json_path is not None:
@@ -93,7 +111,22 @@ def replay_scenario(
         from scenarios.report import report_page
 
         report_path.write_text(report_page(result), encoding="utf-8")
-    _end(console, [state], is_complete=result.course.is_complete)
+    _end(console, [state] if over is Over.MEMORY else [], is_complete=result.course.is_complete)
+
+
+def _runner(over: Over, speed: float | None) -> Runner:
+    """What lives through the scenario."""
+    if over is Over.MEMORY:
+        from scenarios.runner import run_course
+
+        if speed is not None:
+            raise InvalidInput("--speed", speed, "give it with --over ocpp; in lock-step nothing waits for a clock")
+        return run_course
+    from api.logs import configure_logging
+    from scenarios.ocpp_replay import DEFAULT_SPEED, run_over_ocpp
+
+    configure_logging("error", "console")
+    return partial(run_over_ocpp, speed=DEFAULT_SPEED if speed is None else speed)
 
 
 def compare_strategies(
@@ -239,7 +272,8 @@ def _progress(console: Console) -> Iterator[tuple[Callable[[str, float], None], 
 
 def _end(console: Console, states: list[Path], *, is_complete: bool) -> None:
     if not is_complete:
-        console.print("Interrupted: the figures are of what was replayed so far; --resume goes on.", highlight=False)
+        goes_on = "; --resume goes on" if states else ""
+        console.print(f"Interrupted: the figures are of what was replayed so far{goes_on}.", highlight=False)
         sys.exit(EXIT_INTERRUPTED)
     for state in states:
         state.unlink(missing_ok=True)

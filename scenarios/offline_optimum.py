@@ -34,8 +34,6 @@ from scenarios.replay_bill import Pricing
 from scenarios.scenario import Scenario, Stay
 from scenarios.strategies import OFFLINE_OPTIMUM
 
-LONGEST_RUN_OUT = timedelta(days=3)
-"""Cars are followed this far beyond the scenario's end; who stays longer had time enough."""
 LONGEST_SOLVE_S = 600.0
 """A bound that takes longer is not worth waiting for [s]."""
 DOMINANCE = 2.0
@@ -84,7 +82,7 @@ def solve_offline(scenario: Scenario) -> Course:
 
 def _draws(scenario: Scenario) -> _Draws:
     step_h = scenario.step / timedelta(hours=1)
-    horizon = min(scenario.last_departure, scenario.end + LONGEST_RUN_OUT)
+    horizon = scenario.followed_until
     steps = ceil((horizon - scenario.start) / scenario.step)
     parts: list[tuple[IntArray, IntArray, FloatArray, FloatArray]] = []
     for place, stay in enumerate(scenario.stays):

@@ -8,8 +8,7 @@ print(result.figures.bill.total_cost, result.baselines.offline_optimum.bill.tota
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,7 @@ def replay(
         resume=resume,
     )
     if not course.is_complete:
-        scenario = scenario.between(scenario.start, _whole_step_before(scenario, course))
+        scenario = _as_if_it_ended(scenario, course)
         bounds = None
     return judged(scenario, course, bounds or bounds_of(scenario))
 
@@ -120,10 +119,19 @@ def judged(scenario: Scenario, course: Course, bounds: Bounds) -> ReplayResult:
     return ReplayResult(scenario, course, figures, bounds.baselines, bounds.optimum, bounds.uncontrolled)
 
 
-def _whole_step_before(scenario: Scenario, course: Course) -> datetime:
-    """Up to where an interrupted replay is comparable, one step at least."""
+def _as_if_it_ended(scenario: Scenario, course: Course) -> Scenario:
+    """The part that an interrupted replay lived through, one step at least: who was still there left then."""
     steps = max(1, (min(course.until, scenario.end) - scenario.start) // scenario.step)
-    return scenario.start + steps * scenario.step
+    end = scenario.start + steps * scenario.step
+    left_at = max(end, course.until)
+    part = scenario.between(scenario.start, end)
+    stays = (
+        stay
+        if stay.session.departed_at <= left_at
+        else replace(stay, session=replace(stay.session, departed_at=left_at))
+        for stay in part.stays
+    )
+    return replace(part, stays=tuple(stays))
 
 
 def compare(

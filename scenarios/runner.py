@@ -299,7 +299,7 @@ class _Replay:
     async def _close(self) -> None:
         """Settle the last step; who is still there is full, or could not be served."""
         state = self.state
-        last = max(state.site.plant.settled_at, self._scenario.end)
+        last = max(state.site.plant.settled_at, self._scenario.followed_until)
         whole = self._whole_step_after(last) if (last - self._scenario.start) % self._scenario.step else last
         state.clock.move_to(whole)
         state.site.plant.settle(whole)
@@ -314,9 +314,11 @@ class _Replay:
         """What happened so far."""
         state, scenario = self.state, self._scenario
         state.recorder.take(state.site.plant, state.site.plant.settled_at)
+        # Where the replay was interrupted some are still there, with what they have so far.
+        outcomes = [*state.outcomes, *(outcome_of(present, 0) for present in state.present.values())]
         return Course(
             strategy=self._strategy_name,
-            stays=tuple(sorted(state.outcomes, key=lambda one: (one.arrived_at, one.id))),
+            stays=tuple(sorted(outcomes, key=lambda one: (one.arrived_at, one.id))),
             series=state.recorder.series(scenario.surroundings.building, scenario.surroundings.pv),
             violations=state.site.plant.audit.violations,
             planning=state.log.closed(),

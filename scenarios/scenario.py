@@ -22,6 +22,9 @@ from scenarios.arrivals import RecordedSession, SetAside
 from scenarios.plant import Surroundings
 from scenarios.vehicle_model import VehicleModel
 
+LONGEST_RUN_OUT = timedelta(days=3)
+"""Cars are followed this far beyond the scenario's end; who stays longer had time enough."""
+
 
 class Foresight(StrEnum):
     """How far ahead something is seen."""
@@ -199,6 +202,11 @@ class Scenario:
     def last_departure(self) -> datetime:
         """When the last vehicle leaves, not before ``end`` [UTC]."""
         return max([self.end, *(stay.session.departed_at for stay in self.stays)])
+
+    @property
+    def followed_until(self) -> datetime:
+        """How far every course is followed and billed, so that their costs can be compared [UTC]."""
+        return min(self.last_departure, self.end + LONGEST_RUN_OUT)
 
     @property
     def has_surroundings(self) -> bool:

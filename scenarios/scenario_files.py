@@ -54,8 +54,6 @@ LAYOUTS = {"acn_sim": ACN_SIM, "sustaingym": SUSTAINGYM, "trondheim": TRONDHEIM,
 NOTHING_CHANGED: Mapping[str, Any] = {}
 LOOK_AHEAD = timedelta(days=3)
 """Prices and forecasts are read this far beyond the last departure, for the plans made near the end."""
-LONGEST_RUN_OUT = timedelta(days=14)
-"""How long after its end a scenario's prices are looked for; cars that stay longer are full."""
 
 
 def load_scenario(path: Path, changes: Mapping[str, Any] = NOTHING_CHANGED) -> Scenario:

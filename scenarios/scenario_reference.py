@@ -21,8 +21,8 @@ file is checked as a whole: what is wrong is told with file, field, value and wh
     chargehorizon scenario fields             # this page
 
 Times carry their UTC offset (`2019-03-01T00:00:00-08:00`); units stand in the names. A field without a default is
-required. This page is made from the program's own checks by `chargehorizon scenario fields --short`; without `--short` it
-goes on with the settings of `control` and `planning`, which are those of the service.
+required. This page is made from the program's own checks by `chargehorizon scenario fields --short`; without `--short`
+it goes on with the settings of `control` and `planning`, which are those of the service.
 """
 
 SETTINGS = ("control", "planning")

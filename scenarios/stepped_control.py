@@ -19,7 +19,9 @@ from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.planning.assemble import problem_from_snapshot
+from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.problem import ChargingProblem
+from optimizer.planning.settings import PlanningSettings
 from scenarios.foresight import carbon_outlook, forecasts_of, tariffs_of
 from scenarios.replay_state import PresentCar, ReplayState
 from scenarios.scenario import Scenario, Told, UnstatedPolicy
@@ -169,13 +171,7 @@ class SteppedControl:
             self._state.site.battery.follow(outcome.plan.boundaries, outcome.plan.battery_kw)
 
     def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
-        settings = replace(self._strategy.settings, stay_curve=self._state.departures.curve())
-        problem = problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
-        if self._scenario.emissions is None:
-            return problem
-        foresight = self._scenario.information.carbon
-        carbon = carbon_outlook(self._scenario.emissions, foresight, problem.now, problem.boundaries)
-        return replace(problem, supply=replace(problem.supply, carbon_kg_per_kwh=carbon))
+        return stated_problem(self._scenario, self._strategy.settings, self._state.departures, snapshot, fixed_kw)
 
     async def _plan(self, problem: ChargingProblem) -> PlanOutcome:
         return self._strategy.solve(problem)
@@ -186,3 +182,20 @@ class SteppedControl:
         await self._controller.ledger.connector_reported(
             ConnectorReported(evse.station_id, evse.ocpp_evse_id, status, now)
         )
+
+
+def stated_problem(
+    scenario: Scenario,
+    settings: PlanningSettings,
+    departures: DepartureRecord,
+    snapshot: SiteSnapshot,
+    fixed_kw: Mapping[EvseId, float],
+) -> ChargingProblem:
+    """The problem of a control step, with what was learnt of departures and what is expected of emissions."""
+    settings = replace(settings, stay_curve=departures.curve())
+    problem = problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
+    if scenario.emissions is None:
+        return problem
+    foresight = scenario.information.carbon
+    carbon = carbon_outlook(scenario.emissions, foresight, problem.now, problem.boundaries)
+    return replace(problem, supply=replace(problem.supply, carbon_kg_per_kwh=carbon))
