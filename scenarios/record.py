@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from connectors.sections import section_errors
-from connectors.storage.codec import GROUND_JSON, STEP_JSON, StepBody, StepGround, outcome_text, outcome_value
+from connectors.storage.codec import GROUND_JSON, StepGround, StoredStep, outcome_text, outcome_value, step_text
 from connectors.storage.plan_store import RecordedStep
 from optimizer.domain.ids import PlanId
 from optimizer.domain.plan import Fallback, Plan, PlanOutcome, SolveFigures
@@ -101,7 +101,7 @@ def write_record(path: Path, steps: Iterable[RecordedStep]) -> int:
                 plans.add(previous.id)
                 write({"kind": "plan", "outcome": _outcome_entry(_bare(previous))})
             plans.add(step.outcome.plan.id)
-            body = json.loads(STEP_JSON.text(StepBody.of(step.seen)))
+            body = json.loads(step_text(step.seen))
             decided = _outcome_entry(step.outcome)
             entry = {
                 "kind": "step",
@@ -157,7 +157,7 @@ def _steps(lines: Iterable[str]) -> Iterator[RecordedStep]:
                 plan = _outcome(entry["outcome"]).plan
                 plans[plan.id] = plan
             case _:
-                body = STEP_JSON.value(json.dumps(entry["seen"]))
+                body = StoredStep.of(json.dumps(entry["seen"]))
                 previous = plans[body.previous_plan_id] if body.previous_plan_id is not None else None
                 outcome = _outcome(entry["outcome"])
                 # A step follows from the plan before it at most.

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
-from typing import Generic, TypeVar
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from optimizer.domain.charger import Connector, Setpoint, StationBooted
+from optimizer.domain.charger import Setpoint, StationBooted
 from optimizer.domain.cost import EnergyCostRecord, SiteBill
 from optimizer.domain.event import GridEvent
 from optimizer.domain.ids import EvseId, PlanId
-from optimizer.domain.metering import MeterSample, SiteMeterReading
+from optimizer.domain.metering import MeterSample
 from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome, ProvenOptimal
 from optimizer.domain.reservation import Reservation
-from optimizer.domain.series import PowerSeries, PriceSeries
 from optimizer.domain.session import Session
 from optimizer.domain.site import Site
-from optimizer.domain.snapshot import DemandState, SeenStep, SiteSnapshot
+from optimizer.domain.snapshot import SeenStep, SiteSnapshot
 from optimizer.errors import StorageFailed
 
 Domain = TypeVar("Domain")
@@ -113,49 +112,49 @@ def outcome_value(kind: str, text: str) -> PlanOutcome:
 
 
 @dataclass(frozen=True)
-class StepBody:
-    """A seen step without what many steps share: the site, the settings, and the plan before."""
+class StoredStep:
+    """A seen step as it is stored: without what many steps share, the site, the settings and the plan before."""
 
-    at: datetime
-    """When it was [UTC]."""
-    connectors: tuple[Connector, ...]
-    """As of `SiteSnapshot`, and so on."""
-    sessions: tuple[Session, ...]
-    """Vehicles."""
-    reservations: tuple[Reservation, ...]
-    """Bookings."""
-    grid_events: tuple[GridEvent, ...]
-    """Grid events."""
-    import_prices: PriceSeries
-    """Import prices."""
-    export_prices: PriceSeries
-    """Export prices."""
-    building: PowerSeries
-    """Building load."""
-    pv: PowerSeries
-    """PV."""
-    demand: tuple[DemandState, ...]
-    """Demand charges."""
-    meter: SiteMeterReading | None
-    """Site meter."""
     previous_plan_id: PlanId | None
     """The plan that was in force."""
     fixed_kw: dict[EvseId, float]
     """Load of EVSEs that could not be steered [kW]."""
+    snapshot: dict[str, Any]
+    """The rest of the snapshot by name, as read from JSON."""
 
     @classmethod
-    def of(cls, seen: SeenStep) -> StepBody:
-        """Leave out what is shared."""
-        snapshot = seen.snapshot
-        own = {one.name: getattr(snapshot, one.name) for one in fields(snapshot) if one.name in _SNAPSHOT_FIELDS}
-        before = snapshot.previous_plan.id if snapshot.previous_plan is not None else None
-        return cls(**own, previous_plan_id=before, fixed_kw=dict(seen.fixed_kw))
+    def of(cls, text: str) -> StoredStep:
+        """Read what `step_text` wrote.
+
+        Raises:
+            StorageFailed: The text is something else.
+        """
+        try:
+            entry = json.loads(text)
+            return cls(entry["previous_plan_id"], entry["fixed_kw"], entry["snapshot"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageFailed(f"a stored step cannot be read: {error}") from error
 
     def seen(self, ground: StepGround, previous_plan: Plan | None) -> SeenStep:
-        """Put back what is shared."""
-        own = {name: getattr(self, name) for name in _SNAPSHOT_FIELDS}
-        snapshot = SiteSnapshot(site=ground.site, previous_plan=previous_plan, **own)
+        """Put back what is shared.
+
+        Raises:
+            StorageFailed: A field of the snapshot cannot be read.
+        """
+        try:
+            shared = {"site": ground.site, "previous_plan": previous_plan}
+            (snapshot,) = _SNAPSHOT.validate_python(({**self.snapshot, **shared},))
+        except ValidationError as error:
+            raise StorageFailed(f"a stored snapshot cannot be read: {error}") from error
         return SeenStep(snapshot, self.fixed_kw, ground.ground)
+
+
+def step_text(seen: SeenStep) -> str:
+    """A seen step as JSON, without what many steps share."""
+    previous = seen.snapshot.previous_plan
+    (own,) = json.loads(_SNAPSHOT.dump_json((seen.snapshot,), exclude={0: {"site", "previous_plan"}}))
+    previous_plan_id = previous.id if previous is not None else None
+    return json.dumps({"previous_plan_id": previous_plan_id, "fixed_kw": dict(seen.fixed_kw), "snapshot": own})
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class StepGround:
         return cls(replace(seen.snapshot.site), seen.ground)
 
 
-_SNAPSHOT_FIELDS = tuple(one.name for one in fields(StepBody) if one.name not in ("previous_plan_id", "fixed_kw"))
-
-STEP_JSON = JsonCodec(StepBody)
 GROUND_JSON = JsonCodec(StepGround)
+_SNAPSHOT: TypeAdapter[tuple[SiteSnapshot]] = TypeAdapter(
+    tuple[SiteSnapshot], config=ConfigDict(ser_json_inf_nan="strings")
+)

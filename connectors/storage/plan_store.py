@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, delete, literal, select, tuple_
 
-from connectors.storage.codec import GROUND_JSON, STEP_JSON, StepBody, StepGround, outcome_text, outcome_value
+from connectors.storage.codec import GROUND_JSON, StepGround, StoredStep, outcome_text, outcome_value, step_text
 from connectors.storage.statements import fetched, insert_new
 from connectors.storage.tables import CONTROL_GROUND, CONTROL_STEP, PLAN_OUTCOME
 from connectors.storage.transactions import Transactions
@@ -100,7 +100,7 @@ def _recorded_step(connection: Connection, plan_id: PlanId) -> RecordedStep | No
     row = connection.execute(query).first()
     if row is None:
         return None
-    body, previous = STEP_JSON.value(row.step), None
+    body, previous = StoredStep.of(row.step), None
     if body.previous_plan_id is not None:
         before = select(PLAN_OUTCOME.c.kind, PLAN_OUTCOME.c.body).where(PLAN_OUTCOME.c.plan_id == body.previous_plan_id)
         kept = connection.execute(before).first()
@@ -133,7 +133,7 @@ def _save_seen(connection: Connection, row: dict[str, object], seen: SeenStep) -
     shared = GROUND_JSON.text(StepGround.of(seen))
     ground_hash = sha256(shared.encode()).hexdigest()
     step = {name: row[name] for name in ("plan_id", "site_id", "made_at")}
-    step |= {"ground_hash": ground_hash, "body": STEP_JSON.text(StepBody.of(seen))}
+    step |= {"ground_hash": ground_hash, "body": step_text(seen)}
     insert_new(connection, CONTROL_STEP, step)
     if insert_new(connection, CONTROL_GROUND, {"ground_hash": ground_hash, "body": shared}):
         in_use = select(CONTROL_STEP.c.ground_hash)

@@ -11,6 +11,7 @@ from recorded_steps import recorded_morning
 from sqlalchemy import Connection, func, select
 
 from connectors.storage import open_stores
+from connectors.storage.codec import StepGround, StoredStep, step_text
 from connectors.storage.database import database_url, upgrade, writing_lane
 from connectors.storage.plan_store import DatabasePlanStore, RecordedStep
 from connectors.storage.stores import plans_for_reading
@@ -101,3 +102,15 @@ async def test_a_plan_of_which_nothing_is_recorded_is_no_step(new_database: str)
     async with await open_stores(new_database) as stores:
         await stores.plans.save_outcome(second.outcome, second.trigger)
         assert await all_of(stores.plans) == [first]
+
+
+def test_a_bound_without_end_and_a_load_out_of_control_read_back_equal() -> None:
+    seen = recorded_morning()[-1].seen
+    limited = next(one for one in seen.snapshot.connectors if one.setpoint is not None)
+    assert limited.setpoint is not None
+    endless = replace(limited, setpoint=replace(limited.setpoint, bound_before_kw=float("inf")))
+    others = tuple(one for one in seen.snapshot.connectors if one.evse_id != limited.evse_id)
+    snapshot = replace(seen.snapshot, connectors=(endless, *others))
+    changed = replace(seen, snapshot=snapshot, fixed_kw={limited.evse_id: 0.1 + 0.2})
+    stored = StoredStep.of(step_text(changed))
+    assert stored.seen(StepGround.of(changed), snapshot.previous_plan) == changed
