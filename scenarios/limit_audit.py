@@ -111,6 +111,12 @@ class LimitAudit:
 
     def note(self, at: datetime, after: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow) -> None:
         """Judge ``[at, after)``, in which nothing changes."""
+        self._keep(at, after, self.exceeded_by(at, draws, base))
+
+    def exceeded_by(
+        self, at: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow
+    ) -> dict[str, tuple[float, float]]:
+        """Every limit that these flows exceed at ``at``, with the value and the limit, in its unit."""
         powers_kw = [0.0] * len(self._site.circuits)
         currents_a: list[list[complex]] = [[0j, 0j, 0j] for _ in powers_kw]
         for evse_id, draw in draws.items():
@@ -130,7 +136,7 @@ class LimitAudit:
         self._check_circuits(powers_kw, currents_a, exceeded)
         if self._events:
             self._check_events(at, powers_kw, ev_kw + max(0.0, base.battery_kw), exceeded)
-        self._keep(at, after, exceeded)
+        return exceeded
 
     def _check_circuits(
         self, powers_kw: list[float], currents_a: list[list[complex]], exceeded: dict[str, tuple[float, float]]

@@ -141,6 +141,10 @@ class MemorySessionStore:
         await self.save_session(replace(session, transaction_id=transaction_id))
         return opened
 
+    def transactions(self) -> dict[tuple[StationId, TransactionId], SessionId]:
+        """Every transaction, with the session that it is in."""
+        return dict(self._of_transaction)
+
     async def save_session(self, session: Session) -> None:
         """Replace a session's row."""
         self._journal.put(self._sessions, session.id, session)

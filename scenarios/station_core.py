@@ -269,6 +269,8 @@ class StationCore:
         state.finished = False
         if state.visit is not None and state.visit.transaction is None:
             state.visit.transaction = begun
+        for watcher in self._watchers.begun:
+            watcher(self.settings.station.id, state.number, begun)
         message = self.dialect.transaction_started(state, begun, reading)
         self.tell(message, durable=True, answered=lambda payload: self._start_answered(state, begun, payload))
         needs = self.dialect.charging_needs(state, state.visit.vehicle.model) if state.visit else None
@@ -320,6 +322,14 @@ class StationCore:
         self.is_booted = False
         self.reset_wanted = True
         self._boot_reason = "RemoteReset"
+
+    def lose_power(self, now: datetime, *, profiles_kept: bool) -> None:
+        """It restarts by itself: transactions end, and with poor firmware what was installed is gone."""
+        if not profiles_kept:
+            self.held = ()
+        self.reset("PowerLoss", now)
+        self._relimit(now)
+        self._boot_reason = "PowerUp"
 
     def _unplug(self, state: EvseState, at: datetime) -> None:
         self.end_transaction(state, at, "EVDisconnected")

@@ -184,3 +184,5 @@ class StationWatchers:
     """Called with the station's id when the central system has taken a transaction's start."""
     ended: list[Callable[[str, Visit], None]] = field(default_factory=list)
     """Called with the station's id when a car has left."""
+    begun: list[Callable[[str, int, Transaction], None]] = field(default_factory=list)
+    """Called with the station's id and the EVSE's number when a transaction begins, told or not."""

@@ -190,7 +190,7 @@ class StationIntake:
         meter.begin(opened.transaction_id, register_kwh, at)
         if register_kwh is not None:
             first = MeterReading(None, ReadingReason.TRANSACTION_BEGIN, register_kwh)
-            await self._hand_on([meter.judge(first, at, opened.transaction_id)])
+            await self._hand_on([meter.judge(first, at, opened.transaction_id, self.now)])
         return opened
 
     async def finish(
@@ -201,7 +201,7 @@ class StationIntake:
         self.record.finish(transaction_id)
         if number is not None:
             told = MeterReading(None, ReadingReason.TRANSACTION_END, register_kwh, power_kw=0.0, derived=True)
-            last = self.record.meters[number].judge(told, at, transaction_id)
+            last = self.record.meters[number].judge(told, at, transaction_id, self.now)
             await self._hand_on([last])
             register_kwh = last.register_kwh
         await self._events.transaction_finished(
@@ -263,7 +263,7 @@ class StationIntake:
                 self.violation("sampled value unreadable", slip)
             if not reading.is_empty:
                 at = self.time_of(reading.at, fresh=reading.reason in FRESH_REASONS)
-                samples.append(meter.judge(reading, at, transaction_id))
+                samples.append(meter.judge(reading, at, transaction_id, self.now))
         await self._hand_on(samples)
         for sample in samples:
             self.record.witnesses[number].observe(sample)

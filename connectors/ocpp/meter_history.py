@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from connectors.ocpp.translate_meter import PREFIX, MeterReading, shows_prefix
 from optimizer.domain.ids import TransactionId
-from optimizer.domain.metering import MeterSample, SampleQuality
+from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.site import Evse
 
 EXCESS_FACTOR = 1.25
@@ -23,8 +23,9 @@ READINGS_TO_BELIEVE = 2
 LEAST_SPAN_S = 20.0
 """Shortest time over which power is reckoned from registers, whose steps are coarse [s]."""
 
-LEAST_ENERGY_KWH = 0.3
-"""Energy by power from which the register's rise is compared with it; a register of 0.1 kWh has moved by then [kWh]."""
+LEAST_ENERGY_KWH = 0.01
+"""Energy by power from which the register's rise is compared with it [kWh]. However coarse a register is, the rise that
+is compared is one step of it at least, so a right one would have to lag hundreds of steps behind to look wrong."""
 
 LONGEST_GAP = timedelta(minutes=30)
 """Two powers further apart say nothing of the energy between them."""
@@ -67,13 +68,23 @@ class MeterHistory:
         self._doubted.clear()
         self._prefix.start_anew()
 
-    def judge(self, reading: MeterReading, at: datetime, transaction_id: TransactionId | None) -> MeterSample:
+    def judge(
+        self,
+        reading: MeterReading,
+        at: datetime,
+        transaction_id: TransactionId | None,
+        received_at: datetime | None = None,
+    ) -> MeterSample:
         """The sample that ``reading`` makes, with its quality; power and register completed where they can be.
+
+        One that is stamped before the newest is old, and stale, unless its register is above the newest: registers only
+        rise, so it is the stamp that is wrong.
 
         Args:
             reading: What was said.
             at: When, by our clock [UTC].
             transaction_id: The transaction it belongs to.
+            received_at: When it came; ``None``: at once [UTC].
         """
         sample = MeterSample(
             station_id=self._evse.station_id,
@@ -90,7 +101,10 @@ class MeterHistory:
             signed_value=reading.signed_value,
         )
         if self._newest_at is not None and at < self._newest_at:
-            return replace(sample, register_kwh=self._prefix.mended(sample), quality=SampleQuality.STALE)
+            if received_at is None or not self._has_risen(sample):
+                return replace(sample, register_kwh=self._prefix.mended(sample), quality=SampleQuality.STALE)
+            at = max(received_at, self._newest_at)
+            sample = replace(sample, at=at, power_kw=None, current_a=None)
         sample = self._with_register(sample, reading.interval_kwh)
         sample = self._with_possible_values(sample)
         self._newest_at, self.power_kw = at, sample.power_kw
@@ -99,12 +113,21 @@ class MeterHistory:
             self._register_kwh, self._register_at, self._register_of = sample.register_kwh, at, transaction_id
         return sample
 
+    def _has_risen(self, sample: MeterSample) -> bool:
+        """Whether the register is above the newest one of the same transaction."""
+        mended_kwh = self._prefix.mended(sample)
+        if mended_kwh is None or self._register_kwh is None or sample.transaction_id != self._register_of:
+            return False
+        if sample.reason is ReadingReason.TRANSACTION_BEGIN:
+            return mended_kwh >= self._register_kwh
+        return mended_kwh > self._register_kwh
+
     def _with_register(self, sample: MeterSample, interval_kwh: Decimal | None) -> MeterSample:
         """The register in its right prefix, or the sum of interval energies where the station sends only those."""
         if sample.register_kwh is not None:
             self._prefix.observe(sample)
             mended_kwh = self._prefix.mended(sample)
-            if mended_kwh != sample.register_kwh:
+            if mended_kwh != sample.register_kwh and not self._is_right_as_told(sample):
                 return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
             return sample
         if interval_kwh is None or self._register_kwh is None:
@@ -112,6 +135,13 @@ class MeterHistory:
         # A repeat of the newest sample adds nothing.
         added_kwh = Decimal(0) if sample.at == self._newest_at else interval_kwh
         return replace(sample, register_kwh=self._register_kwh + added_kwh, quality=SampleQuality.DERIVED)
+
+    def _is_right_as_told(self, sample: MeterSample) -> bool:
+        """Whether a register follows the one before as it stands: 1.6 tells that of a transaction's end in true Wh."""
+        at_an_end = sample.reason in (ReadingReason.TRANSACTION_BEGIN, ReadingReason.TRANSACTION_END)
+        if not at_an_end or sample.register_kwh is None or self._register_kwh is None:
+            return False
+        return self._follows(self._register_kwh, sample.register_kwh, self._greatest_rise_kwh(sample.at))
 
     def _with_possible_values(self, sample: MeterSample) -> MeterSample:
         """The sample without what cannot be, power reckoned from the register where it is not told."""

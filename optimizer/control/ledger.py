@@ -340,7 +340,7 @@ class SessionLedger:
         stays = [await self._stay_of(sample, evse, connector, found) for sample in samples]
         known = [stay for stay in stays if not isinstance(stay, _Beginning)]
         if len(known) == len(stays):
-            return await self._meters.take(samples, known, evse, connector)
+            return await self._meters.take(samples, known, evse, connector, self._clock.now())
         async with self._stores.together():
             return [news for sample in samples for news in await self._take_sample(sample, evse)]
 
@@ -349,14 +349,15 @@ class SessionLedger:
         connector = await self._connector(evse.id)
         stay = await self._stay_of(sample, evse, connector, {})
         if not isinstance(stay, _Beginning):
-            return await self._meters.take([sample], [stay], evse, connector)
+            return await self._meters.take([sample], [stay], evse, connector, self._clock.now())
         if stay.transaction_id is not None:
             session = await self._adopt(sample, stay.transaction_id, evse, stay.active)
         else:
             session = self._new_session(evse, self._not_ahead(sample.at), None)
             await self._begin(session)
         what = "plug-in" if stay.active is None else "transaction"
-        return [f"{what} at {evse.id}", *await self._meters.take([sample], [session], evse, connector)]
+        news = await self._meters.take([sample], [session], evse, connector, self._clock.now())
+        return [f"{what} at {evse.id}", *news]
 
     async def _stay_of(
         self,

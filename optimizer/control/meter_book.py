@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 
 from optimizer.control.ceilings import Feeder
-from optimizer.control.samples import USABLE, accepted_power_kw, judged, phases_in_use, woken
+from optimizer.control.samples import USABLE, accepted_power_kw, in_possible_order, judged, phases_in_use, woken
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Connector
 from optimizer.domain.ids import EvseId, SessionId
@@ -64,7 +65,12 @@ class MeterBook:
         self._meters.pop(evse_id, None)
 
     async def take(
-        self, samples: Sequence[MeterSample], stays: Sequence[Session | None], evse: Evse, connector: Connector
+        self,
+        samples: Sequence[MeterSample],
+        stays: Sequence[Session | None],
+        evse: Evse,
+        connector: Connector,
+        received_at: datetime,
     ) -> list[str]:
         """Keep samples of one EVSE in one write, each of a session or of none.
 
@@ -73,6 +79,7 @@ class MeterBook:
             stays: The session of each.
             evse: Whose meter it is.
             connector: The EVSE as it was before.
+            received_at: Now [UTC].
 
         Returns:
             What planning should know, in words.
@@ -86,7 +93,8 @@ class MeterBook:
             if session_id not in meters:
                 meters[session_id] = await self._meter_of(evse.id, stay, connector)
             meter = meters[session_id]
-            verdict = judged(sample, meter.newest, meter.register, meter.doubtful, evse)
+            told_when = in_possible_order(sample, meter.newest, meter.register, received_at)
+            verdict = judged(told_when, meter.newest, meter.register, meter.doubtful, evse)
             meter.take(verdict.sample)
             kept.append(verdict.sample)
             if session_id is not None and verdict.sample.quality in USABLE:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Setpoint
-from optimizer.domain.metering import MeterSample, SampleQuality
+from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.moment import hours_between
 from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, Wiring
@@ -72,6 +72,33 @@ def judged(
     if doubtful is not None and doubtful.register_kwh is not None and _follows(doubtful, sample, evse):
         return JudgedSample(sample, sample.register_kwh - doubtful.register_kwh)
     return suspect
+
+
+def in_possible_order(
+    sample: MeterSample, newest: MeterSample | None, register: MeterSample | None, received_at: datetime
+) -> MeterSample:
+    """The sample at a time at which it can have been taken: not ahead of now, and not before a lower register.
+
+        register     10.0   10.2   10.4          registers only rise, whatever a station's clock says: its energy
+        stamp        12:01  12:02  12:01         counts from when it came; of the power then, it tells nothing
+        taken        12:01  12:02  now
+
+    Args:
+        sample: The sample as stamped.
+        newest: The newest usable sample held of its meter.
+        register: The newest usable sample that holds a register.
+        received_at: Now [UTC].
+    """
+    if sample.at > received_at:
+        return replace(sample, at=received_at)
+    if newest is None or sample.at >= newest.at or sample.register_kwh is None or sample.quality not in USABLE:
+        return sample
+    # Where this stay has no register yet, that of the stay before it is what came before.
+    before_kwh = (register or newest).register_kwh
+    begins = register is None or sample.reason is ReadingReason.TRANSACTION_BEGIN
+    if before_kwh is None or sample.register_kwh < before_kwh or (sample.register_kwh == before_kwh and not begins):
+        return sample
+    return replace(sample, at=max(received_at, newest.at), power_kw=None, current_a=None)
 
 
 def _follows(earlier: MeterSample, later: MeterSample, evse: Evse) -> bool:

@@ -107,6 +107,10 @@ class ControlSettings:
     early_arrival_minutes: float = 30.0
     """How long before its window a reservation already claims its EVSE [min]."""
 
+    def longest_reaction_s(self, meter_interval_s: float) -> float:
+        """How long a limit may be exceeded while there is an EVSE left to cut [s]."""
+        return meter_interval_s + self.meter_staleness_s + 2 * self.reaction_s + self.slowest_action_s
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
