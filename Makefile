@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench golden study load clean
+.PHONY: demo test lint bench golden study load faults clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,9 @@ study: $(STAMP)
 
 load: $(STAMP)
 	PYTHONPATH=. $(BIN)/python tests/load/measure_load.py
+
+faults: $(STAMP)
+	$(BIN)/chargehorizon faults
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -113,9 +113,7 @@ class LimitAudit:
         """Judge ``[at, after)``, in which nothing changes."""
         self._keep(at, after, self.exceeded_by(at, draws, base))
 
-    def exceeded_by(
-        self, at: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow
-    ) -> dict[str, tuple[float, float]]:
+    def exceeded_by(self, at: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow) -> dict[str, tuple[float, float]]:
         """Every limit that these flows exceed at ``at``, with the value and the limit, in its unit."""
         powers_kw = [0.0] * len(self._site.circuits)
         currents_a: list[list[complex]] = [[0j, 0j, 0j] for _ in powers_kw]

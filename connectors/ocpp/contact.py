@@ -82,12 +82,14 @@ class StationContact:
         if wanted is not None:
             await self._link.ask(wanted)
         if self._record.learnt_for == self._record.identity and not booted:
+            await self._layers.clear_foreign(self._record)
             return
         told = await self._settings_told()
         if told is not None:
             await self._learn_abilities(told)
             await self._agree_on_measurands(told)
             self._record.learnt_for = self._record.identity
+        await self._layers.clear_foreign(self._record)
 
     async def _bound_station(self) -> None:
         """Write the station maximum, where there is to be one and the station is not known to hold it."""

@@ -221,14 +221,18 @@ class LimitLayers:
             held_kw = record.safe_defaults_kw.get(evse.ocpp_evse_id)
             if held_kw == limit_kw:
                 return LimitReply(LimitState.ACCEPTED, "unchanged")
-            if held_kw is None:
-                await self._clear_foreign_defaults(link, evse)
+            if record.may_be_bare(evse.ocpp_evse_id):
+                await self._clear_foreign_defaults(link, record, evse)
             return await self._install_default(link, record, evse, limit_kw)
 
-    async def _clear_foreign_defaults(self, link: StationLink, evse: Evse) -> None:
-        """At first contact a default profile of an earlier owner may lie above ours; it outlives restarts."""
+    async def _clear_foreign_defaults(self, link: StationLink, record: StationRecord, evse: Evse) -> None:
+        """A default profile of an earlier owner may lie above ours; it outlives restarts.
+
+        Only where no vehicle is plugged in: until ours is installed nothing limits the EVSE but its hardware.
+        """
         message = link.calls.clear_layer(evse.ocpp_evse_id, ProfilePurpose.SAFE_DEFAULT)
         await link.ask(message, (evse.ocpp_evse_id, "foreign"))
+        record.cleared.add(evse.ocpp_evse_id)
 
     async def _install_default(
         self, link: StationLink, record: StationRecord, evse: Evse, limit_kw: float
@@ -254,6 +258,13 @@ class LimitLayers:
         """After a restart of the station: install again what it held."""
         for number, limit_kw in tuple(record.wanted_defaults_kw.items()):
             await self.set_safe_default(record.station.id, record.evses[number].id, limit_kw)
+
+    async def clear_foreign(self, record: StationRecord) -> None:
+        """Remove default profiles of others where that was left undone because a vehicle was there."""
+        for number, limit_kw in tuple(record.wanted_defaults_kw.items()):
+            if record.may_be_bare(number):
+                record.safe_defaults_kw.pop(number, None)
+                await self.set_safe_default(record.station.id, record.evses[number].id, limit_kw)
 
     async def set_station_maximum(
         self, record: StationRecord, limit_kw: float, phase_limits_a: tuple[float, float, float] | None = None
@@ -295,6 +306,7 @@ class LimitLayers:
         self._newest[evse_id, ProfilePurpose.PLAN] = next(self._orders)
         record.witnesses[number].look_away()
         record.forget_plan(number)
+        await self.clear_foreign(record)
         if record.capability.plan_replaces_default and number in record.wanted_defaults_kw:
             # The plan took the place of the safe default, which now takes the plan's.
             record.safe_defaults_kw.pop(number, None)

@@ -71,7 +71,7 @@ def _release(view: GuardView, connector: Connector) -> LimitCommand | None:
 def _planned(
     view: GuardView, connector: Connector, session: Session, plan: Plan | None, settings: ControlSettings
 ) -> LimitCommand | None:
-    if session.transaction_id is None:
+    if session.transaction_id is None or not _may_be_due(view, connector, session, settings):
         return None
     session_plan = plan.session_plan(session.id) if plan is not None else None
     if not session.may_charge:
@@ -144,6 +144,16 @@ def profile_of(
     return shortened([*falling(periods), tail], settings.greatest_periods)
 
 
+def _may_be_due(view: GuardView, connector: Connector, session: Session, settings: ControlSettings) -> bool:
+    """Whether the last write is long enough ago for another one, whatever it would say."""
+    setpoint = connector.setpoint
+    if setpoint is None or not is_for(setpoint, session):
+        return True
+    if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
+        return may_be_sent_again(setpoint, view.at, settings)
+    return view.at - setpoint.sent_at >= timedelta(seconds=settings.least_interval_s)
+
+
 def _is_due(
     view: GuardView,
     connector: Connector,
@@ -151,15 +161,13 @@ def _is_due(
     periods: tuple[LimitPeriod, ...],
     settings: ControlSettings,
 ) -> bool:
-    """Whether a write is worth it now: something changes, and the last write is long enough ago."""
+    """Whether a write that may be made now is worth it: something changes."""
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
         return True
     if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
-        return may_be_sent_again(setpoint, view.at, settings)
+        return True
     since = view.at - setpoint.sent_at
-    if since < timedelta(seconds=settings.least_interval_s):
-        return False
     not_kept = setpoint.state is LimitState.ACCEPTED or view.overdraws.get(connector.evse_id, 0) > 0
     if not_kept and since >= timedelta(seconds=settings.rejected_retry_s):
         # Accepted and not seen to be kept: it may have been lost.

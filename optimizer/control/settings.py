@@ -107,9 +107,20 @@ class ControlSettings:
     early_arrival_minutes: float = 30.0
     """How long before its window a reservation already claims its EVSE [min]."""
 
-    def longest_reaction_s(self, meter_interval_s: float) -> float:
-        """How long a limit may be exceeded while there is an EVSE left to cut [s]."""
-        return meter_interval_s + self.meter_staleness_s + 2 * self.reaction_s + self.slowest_action_s
+    def longest_reaction_s(self, meter_gap_s: float) -> float:
+        """How long a limit may be exceeded while there is still an EVSE that could be told to draw less [s].
+
+            limit exceeded ──► seen ──► first cut ──► not followed ──► others cut ──► obeyed
+              meter gap, at most     guard     reaction        guard       answer, slowest
+              until it is stale     period      time          period          action
+
+        Args:
+            meter_gap_s: Longest time between two readings of the site meter; one that is silent for longer is not
+                believed any more, and the greatest building load counts instead [s].
+        """
+        seen_s = min(meter_gap_s, self.meter_staleness_s) + self.guard_period_s
+        cut_s = self.reaction_s + self.guard_period_s
+        return seen_s + cut_s + self.reply_patience_s + self.slowest_action_s
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -156,9 +156,7 @@ class FaultAudit(LimitAudit):
             return False
         return abs(self._unit_a_per_kw[evse_id, draw.current_paths][phase]) > 0.0
 
-    def _look_for_increase(
-        self, what: str, at: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow
-    ) -> None:
+    def _look_for_increase(self, what: str, at: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow) -> None:
         risen = {
             evse_id
             for evse_id, draw in draws.items()

@@ -184,7 +184,7 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
 
 def _station_settings(random: Random, number: int) -> list[StationSettings]:
     american = random.random() < 0.25
-    allowed_disobedient = random.randint(0, max(1, number // 12))
+    allowed_disobedient = random.randint(0, max(1, number // 15))
     circuits = random.randint(0, 3)
     drawn = []
     for index in range(number):
@@ -257,15 +257,15 @@ def _site(random: Random, settings: list[StationSettings]) -> Site:
     stations = tuple(one.station for one in settings)
     evses = [evse for station in stations for evse in station.evses]
     stubborn = _disobedient(settings)
-    building_kw = random.uniform(5.0, 40.0)
+    building_kw = random.uniform(10.0, 60.0)
     circuits = []
     for circuit_id in sorted({evse.circuit_id for evse in evses} - {CircuitId("grid")}):
         below = [evse for evse in evses if evse.circuit_id == circuit_id]
-        fuse_a = _needed_a(below, stubborn) + random.uniform(0.1, 0.5) * _greatest_a(below, stubborn)
-        circuits.append(Circuit(circuit_id, CircuitId("grid"), limit_a=round(fuse_a + 33.0)))
+        fuse_a = _needed_a(below, stubborn) + random.uniform(0.05, 0.3) * _greatest_a(below, stubborn)
+        circuits.append(Circuit(circuit_id, CircuitId("grid"), limit_a=round(fuse_a + 16.0)))
     building_a = building_kw * 1000.0 / (3.0 * 230.0 if evses[0].wiring is Wiring.LINE_TO_NEUTRAL else 3.0 * 120.0)
     needed_a = _needed_a(evses, stubborn) + building_a
-    fuse_a = round(needed_a + random.uniform(0.05, 0.3) * _greatest_a(evses, stubborn) + 33.0)
+    fuse_a = round(needed_a + random.uniform(0.02, 0.15) * _greatest_a(evses, stubborn) + 16.0)
     voltage_v = evses[0].voltage_v if evses[0].wiring is Wiring.LINE_TO_NEUTRAL else evses[0].voltage_v / 3**0.5
     connection_kw = round(3 * fuse_a * voltage_v / 1000.0 * random.uniform(0.8, 1.1), 1)
     has_pv = random.random() < 0.4
@@ -349,8 +349,8 @@ def _visits(random: Random, site: Site, fault_s: float) -> tuple[tuple[DrawnVisi
     visits: list[DrawnVisit] = []
     faults: list[Fault] = []
     for evse in site.evses.values():
-        at_s = QUIET_S + random.uniform(0.0, 0.5) * fault_s
-        while at_s < fault_s and random.random() < 0.85:
+        at_s = QUIET_S + random.uniform(0.0, 0.3) * fault_s
+        while at_s < fault_s and random.random() < 0.9:
             stays_s = min(random.uniform(60.0, fault_s), fault_s + random.uniform(10.0, 60.0) - at_s)
             faults.append(Fault(round(at_s, 2), FaultKind.PLUG_IN, len(visits)))
             token_id = TokenId(f"T{len(visits):03d}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -31,6 +31,7 @@ from scenarios.memory_stores import MemoryStores
 from scenarios.plant import Plant
 from scenarios.station_settings import Misbehaviour
 from scenarios.station_state import StationWatchers, Transaction
+from scenarios.virtual_evse import VirtualEvse
 from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
 from scenarios.virtual_time import LoopClock, run_in_virtual_time
 
@@ -73,7 +74,8 @@ class RunReport:
     def failures(self) -> tuple[str, ...]:
         """Everything that is not as it must be, in words."""
         found = [
-            f"{wrong.evse_id} was raised at {wrong.sent_at:%H:%M:%S}: {wrong.what} at {wrong.value:.1f} of {wrong.limit:.1f}"
+            f"{wrong.evse_id} was raised at {wrong.sent_at:%H:%M:%S}: "
+            f"{wrong.what} at {wrong.value:.1f} of {wrong.limit:.1f}"
             for wrong in self.wrong_increases
         ]
         if self.longest is not None and self.longest.duration_s > self.allowed_s:
@@ -190,7 +192,8 @@ class _World:
         return interrupted or samples < 4 or one.energy_kwh < Decimal("0.04")
 
     def _allowed_s(self) -> float:
-        return self._run.control.longest_reaction_s(self._run.meter_interval_s)
+        silences_s = [fault.lasts_s for fault in self._run.faults if fault.kind is FaultKind.METER_STALE]
+        return self._run.control.longest_reaction_s(max([self._run.meter_interval_s, *silences_s]))
 
     # ------------------------------------------------------------------ what happens
 
@@ -228,9 +231,7 @@ class _World:
         visit, now = self._run.visits[place], self._clock.now()
         evse = self._run.site.evses[visit.evse_id]
         departs_at = now + timedelta(seconds=visit.stays_s)
-        self._stations[evse.station_id].plug_in(
-            evse.ocpp_evse_id, visit.vehicle, visit.token_id, now, departs_at
-        )
+        self._stations[evse.station_id].plug_in(evse.ocpp_evse_id, visit.vehicle, visit.token_id, now, departs_at)
 
     def _cut(self, station_id: StationId, unseen_s: float) -> None:
         self._settle()
@@ -248,8 +249,7 @@ class _World:
         self._settle()
         self._audit.watch_event(event)
         # What sends events keeps them until they are taken: the service may be gone for a while.
-        while not self._service.is_alive:
-            await asyncio.sleep(1.0)
+        await self._service.alive.wait()
         await self._kept.grid_events.save(event)
         self._service.look_soon("grid event")
 
@@ -266,7 +266,11 @@ class _World:
         for _ in range(LONGEST_DRAIN_S // DRAIN_LOOK_S):
             await asyncio.sleep(DRAIN_LOOK_S)
             told = not any(len(station.core.outbox) for station in self._stations.values())
-            if told and self._service.is_alive and not await self._kept.sessions.sessions(self._run.site.id, active_only=True):
+            if (
+                told
+                and self._service.is_alive
+                and not await self._kept.sessions.sessions(self._run.site.id, active_only=True)
+            ):
                 return
 
     async def _meter(self) -> None:
@@ -313,7 +317,7 @@ class _World:
         physics = self._physics(evse_id)
         return physics.offered_a(self._clock.now()) * physics.evse.voltage_v * physics.current_paths / 1000.0
 
-    def _physics(self, evse_id: EvseId) -> Any:
+    def _physics(self, evse_id: EvseId) -> VirtualEvse:
         return self._plant.evses[evse_id]
 
     def _obeys(self, evse: Evse) -> bool:
@@ -337,7 +341,7 @@ class _World:
         """Judge what flowed so far by how things stood."""
         self._plant.settle(self._clock.now())
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -367,7 +371,7 @@ def _errors_noted() -> Iterator[list[str]]:
     """Collect errors while the block runs, and say nothing of the rest."""
     errors: list[str] = []
 
-    def keep(_logger: object, name: str, event: dict[str, Any]) -> str:
+    def keep(_logger: object, name: str, event: MutableMapping[str, Any]) -> str:
         if name in ("error", "exception", "critical"):
             errors.append(f"{event.get('event')}: {event}")
         raise structlog.DropEvent

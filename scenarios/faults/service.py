@@ -1,8 +1,8 @@
 """The service of a run, process after process: what a kill leaves is the stores, and nothing else.
 
-    stations ──network──► OcppCentralSystem ──► SessionLedger ──► ProcessStores ──► MemoryStores
-                              ▲                                        ▲
-                              └── LimitSender ◄── guard, loop ◄────────┘
+stations ──network──► OcppCentralSystem ──► SessionLedger ──► ProcessStores ──► MemoryStores
+                          ▲                                        ▲
+                          └── LimitSender ◄── guard, loop ◄────────┘
 """
 
 from __future__ import annotations
@@ -123,6 +123,8 @@ class FaultyService:
         self._process: _Process | None = None
         self._dies_at_write: int | None = None
         self._died = asyncio.Event()
+        self.alive = asyncio.Event()
+        """Set while a process runs."""
         self.lives = 0
         self.began_at: list[datetime] = []
         self.writes = 0
@@ -152,6 +154,7 @@ class FaultyService:
         )
         system.recall(await stores.connectors.station_boots())
         self._process = _Process(controller, system, process_stores, set())
+        self.alive.set()
         self._spawn(controller.run())
         self._network.open(self._accept)
 
@@ -181,6 +184,7 @@ class FaultyService:
         """The process is gone, at once: no goodbye, no clearing up."""
         if self._process is not None and not self._process.stores.is_dead:
             self._process.stores.is_dead = True
+            self.alive.clear()
             self._dies_at_write = None
             self._network.shut()
             self._died.set()

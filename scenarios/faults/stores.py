@@ -1,14 +1,14 @@
 """Stores that outlive the process which uses them: what was acknowledged stays, what was not is as if never asked.
 
-    write asked ──► time passes ──► durable ──► time passes ──► acknowledged
-                         x killed here: lost        x killed here: kept, and the caller never learns it
+write asked ──► time passes ──► durable ──► time passes ──► acknowledged
+                     x killed here: lost        x killed here: kept, and the caller never learns it
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from random import Random
 from typing import Any, cast
@@ -110,5 +110,3 @@ def stores_of_process(kept: MemoryStores, random: Random, on_write: Callable[[],
     """Stores for one process, and the handle that ends them with it."""
     process = ProcessStores(kept, random, on_write)
     return cast("Stores", process), process
-
-

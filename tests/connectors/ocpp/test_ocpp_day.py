@@ -156,11 +156,19 @@ class TestOneSession:
         station, _ = await begin(bench)
         place = (StationId(station_id), EvseId(f"{station_id}-1"))
         assert (await bench.system.set_safe_default(*place, 4.14)).state is LimitState.ACCEPTED
-        assert [action for action, _ in station.calls] == ["ClearChargingProfile", "SetChargingProfile"]
+        # Where a vehicle charges, nothing is removed: until the new default is there, nothing would limit it.
+        assert [action for action, _ in station.calls] == ["SetChargingProfile"]
         assert (await bench.system.set_safe_default(*place, 4.14)).detail == "unchanged"
+        await end(bench, station)
+        told = {"timestamp": text(bench.clock.at), "connectorId": 1}
+        available = {"evseId": 1, "connectorStatus": "Available"}
+        if station_id == "S16":
+            available = {"errorCode": "NoError", "status": "Available"}
+        await station.call("StatusNotification", {**told, **available})
         station.replies["ClearChargingProfile"] = {"status": "Unknown"}
         assert (await bench.system.clear_limit(*place)).state is LimitState.ACCEPTED
-        assert len(station.calls) == 3
+        removed_and_installed = ["ClearChargingProfile", "SetChargingProfile"]
+        assert [action for action, _ in station.calls][1:] == [*removed_and_installed, "ClearChargingProfile"]
 
     async def test_station_maximum(self, bench, begin, end, station_id) -> None:
         station, _ = await begin(bench)
