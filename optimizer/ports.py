@@ -18,6 +18,7 @@ from optimizer.domain.charger import (
     ConnectorReported,
     ExternalLimit,
     LimitCommand,
+    LimitPeriod,
     LimitState,
     Setpoint,
     StationBooted,
@@ -73,6 +74,8 @@ class LimitReply:
     """ACCEPTED, REJECTED or UNANSWERED."""
     detail: str = ""
     """The station's reason, or the error."""
+    holds: tuple[LimitPeriod, ...] = ()
+    """What the station took in place of a limit of zero that it rejects; empty: nothing of the kind."""
 
 
 class ChargerGateway(Protocol):
@@ -357,8 +360,8 @@ class ConnectorStore(Protocol):
         """Replace the setpoint of an EVSE."""
         ...
 
-    async def save_safe_default(self, evse_id: EvseId, limit_kw: float) -> None:
-        """Keep which safe default is known to be installed [kW]."""
+    async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
+        """Keep which safe default is known to be installed [kW]; ``None``: none is."""
         ...
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:

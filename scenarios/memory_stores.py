@@ -189,7 +189,7 @@ class MemoryConnectorStore:
         self._boots: dict[StationId, StationBooted] = {}
         self._reports: dict[tuple[StationId, int], ConnectorReported] = {}
         self._setpoints: dict[EvseId, Setpoint] = {}
-        self._safe_defaults: dict[EvseId, float] = {}
+        self._safe_defaults: dict[EvseId, float | None] = {}
         self.last_samples: dict[EvseId, MeterSample] = {}
 
     async def save_boot(self, event: StationBooted) -> None:
@@ -211,7 +211,7 @@ class MemoryConnectorStore:
         """Replace the setpoint of an EVSE."""
         self._journal.put(self._setpoints, setpoint.evse_id, setpoint)
 
-    async def save_safe_default(self, evse_id: EvseId, limit_kw: float) -> None:
+    async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
         """Keep which safe default is known to be installed."""
         self._journal.put(self._safe_defaults, evse_id, limit_kw)
 

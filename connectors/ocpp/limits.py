@@ -8,7 +8,7 @@ command ──> rung of the ladder ──> profile ──> call ──> Accepted
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -30,7 +30,7 @@ from connectors.ocpp.translate_profile import (
     station_maximum_profile,
 )
 from connectors.ocpp.v21_calls import Calls21
-from optimizer.domain.charger import LimitCommand, LimitState
+from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.ids import EvseId, StationId, TransactionId
 from optimizer.domain.site import Evse
 from optimizer.errors import NotFound
@@ -184,8 +184,7 @@ class LimitLayers:
             return reply
         if pauses and not record.capability.zero_allowed:
             witness.look_away()
-            # What holds is not what was asked for, so nobody may count on it.
-            return LimitReply(LimitState.REJECTED, f"takes no limit of zero; {evse.min_power_kw:.2f} kW holds instead")
+            return _least_current_holds(evse, command.periods)
         witness.accepted(command.periods, self._clock.now(), transaction_id)
         return reply
 
@@ -220,10 +219,16 @@ class LimitLayers:
         async with self._default_turns.setdefault(evse_id, asyncio.Lock()):
             held_kw = record.safe_defaults_kw.get(evse.ocpp_evse_id)
             if held_kw == limit_kw:
-                return LimitReply(LimitState.ACCEPTED, "unchanged")
+                return self._default_as_held(record, evse, limit_kw, LimitReply(LimitState.ACCEPTED, "unchanged"))
             if record.may_be_bare(evse.ocpp_evse_id):
                 await self._clear_foreign_defaults(link, record, evse)
-            return await self._install_default(link, record, evse, limit_kw)
+            reply = await self._install_default(link, record, evse, limit_kw)
+            return self._default_as_held(record, evse, limit_kw, reply)
+
+    def _default_as_held(self, record: StationRecord, evse: Evse, limit_kw: float, reply: LimitReply) -> LimitReply:
+        if reply.state is LimitState.ACCEPTED and limit_kw <= 0 and not record.capability.zero_allowed:
+            return _least_current_holds(evse, (LimitPeriod(self._clock.now(), limit_kw),))
+        return reply
 
     async def _clear_foreign_defaults(self, link: StationLink, record: StationRecord, evse: Evse) -> None:
         """A default profile of an earlier owner may lie above ours; it outlives restarts.
@@ -244,12 +249,12 @@ class LimitLayers:
                 capability,
                 now=self._clock.now(),
                 skew=record.skew.skew,
-                backdate=self._backdate,
             )
             key = (evse.ocpp_evse_id, ProfilePurpose.SAFE_DEFAULT.value)
             return limit_reply(await link.ask(link.calls.set_profile(profile), key))
 
-        reply = await self._climb(record, evse, ProfilePurpose.SAFE_DEFAULT, tell, _Wish())
+        pauses = limit_kw <= 0
+        reply = await self._climb(record, evse, ProfilePurpose.SAFE_DEFAULT, tell, _Wish(pauses=pauses))
         if reply.state is LimitState.ACCEPTED:
             record.safe_defaults_kw[evse.ocpp_evse_id] = limit_kw
         return reply
@@ -283,7 +288,7 @@ class LimitLayers:
             tuple(record.evses.values()),
             limit_kw,
             record.capability,
-            now=self._clock.now() - self._backdate,
+            now=self._clock.now(),
             skew=record.skew.skew,
             phase_limits_a=phase_limits_a,
         )
@@ -400,6 +405,13 @@ class LimitLayers:
         if place is None or station_id not in (None, place[0].station.id):
             raise NotFound("EVSE", evse_id)
         return place
+
+
+def _least_current_holds(evse: Evse, periods: Sequence[LimitPeriod]) -> LimitReply:
+    """A limit of zero was rejected, and the least current told in its place: nobody may count on the zero."""
+    holds = tuple(replace(period, limit_kw=period.limit_kw or evse.min_power_kw) for period in periods)
+    detail = f"takes no limit of zero; {evse.min_power_kw:.2f} kW holds instead"
+    return LimitReply(LimitState.REJECTED, detail, holds)
 
 
 def _says_nothing_of_the_form(reply: LimitReply) -> bool:

@@ -30,6 +30,10 @@ and 5.9999999 A must not become 5.9 A, at which a vehicle pauses."""
 LEAST_VOLTAGE_SHARE = 0.85
 """Share of the nominal voltage below which a measured one is not believed: grids keep 0.9, cables take some more."""
 
+LONG_AGO = timedelta(days=1)
+"""How long ago a profile starts that is to hold always: a station whose clock is behind ours must not wait for it, and
+until its clock has been compared with ours nobody knows that it is."""
+
 
 class ProfilePurpose(StrEnum):
     """What a profile is for; 1.6 calls the last one ChargePointMaxProfile."""
@@ -132,7 +136,7 @@ def plan_profile(
 
 
 def safe_default_profile(
-    evse: Evse, limit_kw: float, capability: StationCapability, *, now: datetime, skew: timedelta, backdate: timedelta
+    evse: Evse, limit_kw: float, capability: StationCapability, *, now: datetime, skew: timedelta
 ) -> ProfileRequest:
     """The profile that holds whenever there is no plan: one period without end."""
     return ProfileRequest(
@@ -143,7 +147,7 @@ def safe_default_profile(
         rate_unit=capability.unit_for(evse),
         periods=(ProfilePeriod(0, rounded_down(evse, limit_kw, capability)),),
         number_phases=evse.current_paths,
-        start_schedule=now - backdate + skew if capability.absolute else None,
+        start_schedule=now - LONG_AGO + skew if capability.absolute else None,
     )
 
 
@@ -180,7 +184,7 @@ def station_maximum_profile(
         rate_unit=unit,
         periods=(ProfilePeriod(0, _stepped_down(max(0.0, amount), 1.0 if capability.whole_amperes else 0.1)),),
         number_phases=widest.current_paths,
-        start_schedule=now + skew if capability.absolute else None,
+        start_schedule=now - LONG_AGO + skew if capability.absolute else None,
         phase_limits_a=phase_limits_a if unit is RateUnit.A else None,
     )
 

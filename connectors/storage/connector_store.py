@@ -50,8 +50,8 @@ class DatabaseConnectorStore:
         row = {"evse_id": setpoint.evse_id, "setpoint": SETPOINT_JSON.text(setpoint)}
         await self._transactions.write(partial(upsert, table=EVSE_STATE, rows=[row]))
 
-    async def save_safe_default(self, evse_id: EvseId, limit_kw: float) -> None:
-        """Keep which safe default is known to be installed [kW]."""
+    async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
+        """Keep which safe default is known to be installed [kW]; ``None``: none is."""
         row = {"evse_id": evse_id, "safe_default_kw": limit_kw}
         await self._transactions.write(partial(upsert, table=EVSE_STATE, rows=[row]))
 

@@ -35,11 +35,18 @@ class Feeder:
     """Phases that the vehicle on it was seen to draw on; ``None``: all that the EVSE has."""
     learnt_least_a: float | None = None
     """Least current at which the vehicle was seen to charge, where above the EVSE's [A]."""
+    takes_zero: bool = True
+    """Whether the station takes a limit of zero; else its least current is as low as it goes."""
 
     @property
     def least_a(self) -> float:
         """Least current that is not zero [A]."""
         return max(self.evse.min_current_a, min(self.learnt_least_a or 0.0, self.evse.max_current_a))
+
+    @property
+    def floor_a(self) -> float:
+        """The lowest limit that the station takes [A]."""
+        return 0.0 if self.takes_zero else self.evse.min_current_a
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -72,12 +79,15 @@ class Feeder:
         return rect(1.0, pi / 6 if following in self.phases else -pi / 6)
 
     def stepped_a(self, current_a: float) -> float:
-        """``current_a`` rounded down to the EVSE's step, and to zero below its least current [A]."""
+        """``current_a`` rounded down to the EVSE's step, and to zero below its least current [A].
+
+        A station that takes no zero keeps the least current that the EVSE has.
+        """
         step_a = self.evse.current_step_a
         kept_a = min(current_a, self.evse.max_current_a)
         if step_a > 0:
             kept_a = floor((kept_a + AMPERE_SLACK) / step_a) * step_a
-        return kept_a if kept_a >= self.least_a - AMPERE_SLACK else 0.0
+        return kept_a if kept_a >= self.least_a - AMPERE_SLACK else self.floor_a
 
 
 @dataclass(frozen=True, slots=True)

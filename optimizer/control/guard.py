@@ -155,7 +155,7 @@ def priority_order(view: GuardView, evse_ids: Iterable[EvseId]) -> list[EvseId]:
 
 
 def cut(tally: LoadTally, order: Iterable[EvseId]) -> None:
-    """Lower levels in ``order`` until every limit holds: first to the least current, then to zero.
+    """Lower levels in ``order`` until every limit holds: first to the least current, then to zero where that is taken.
 
     A limit of 60 kW, three vehicles, the building takes 10 kW more (each ``*`` 5 kW):
 
@@ -172,7 +172,7 @@ def cut(tally: LoadTally, order: Iterable[EvseId]) -> None:
             if not fits_a:
                 continue
             feeder, level_a = tally.feeders[evse_id], tally.levels_a[evse_id]
-            floor_a = 0.0 if to_zero else min(level_a, feeder.least_a)
+            floor_a = min(level_a, feeder.floor_a if to_zero else feeder.least_a)
             tally.set_level(evse_id, max(floor_a, feeder.stepped_a(min(*fits_a, level_a))))
 
 

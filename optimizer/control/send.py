@@ -71,7 +71,7 @@ class LimitSender:
         self._under_way: set[asyncio.Task[None]] = set()
         self._plan: Plan | None = None
         self._default_retry_at: dict[EvseId, datetime] = {}
-        self._defaults_confirmed: set[EvseId] = set()
+        self._defaults_confirmed: dict[EvseId, float] = {}
         self._contacts: defaultdict[StationId, int] = defaultdict(int)
 
     def follow(self, plan: Plan) -> None:
@@ -107,7 +107,10 @@ class LimitSender:
             evse_id
             for evse_id, connector in view.connectors.items()
             if connector.online
-            and (evse_id not in self._defaults_confirmed or connector.safe_default_kw != self.safe_kw[evse_id])
+            and (
+                evse_id not in self._defaults_confirmed
+                or connector.safe_default_kw != self._defaults_confirmed[evse_id]
+            )
             and view.at >= self._default_retry_at.get(evse_id, view.at)
         ]
         lower = [evse_id for evse_id in due if self._lowers(view, evse_id)]
@@ -123,12 +126,14 @@ class LimitSender:
         limit_kw, station_id = self.safe_kw[evse_id], view.connectors[evse_id].station_id
         contact = self._contacts[station_id]
         reply = await self._gateway.set_safe_default(station_id, evse_id, limit_kw)
-        if reply.state is LimitState.ACCEPTED:
-            await self._stores.connectors.save_safe_default(evse_id, limit_kw)
+        if reply.state is LimitState.ACCEPTED or reply.holds:
+            held_kw = reply.holds[-1].limit_kw if reply.holds else limit_kw
+            await self._stores.connectors.save_safe_default(evse_id, held_kw)
             self._default_retry_at.pop(evse_id, None)
             if contact == self._contacts[station_id]:
-                self._defaults_confirmed.add(evse_id)
+                self._defaults_confirmed[evse_id] = held_kw
         elif reply.state is LimitState.REJECTED:
+            await self._stores.connectors.save_safe_default(evse_id, None)
             retry = timedelta(seconds=self._settings.rejected_retry_s)
             self._default_retry_at[evse_id] = view.at + retry
             _LOG.warning("EVSE %s refuses its safe default of %.1f kW: %s", evse_id, limit_kw, reply.detail)
@@ -141,7 +146,7 @@ class LimitSender:
         self._contacts[station_id] += 1
         for evse_id, evse in self._site.evses.items():
             if evse.station_id == station_id:
-                self._defaults_confirmed.discard(evse_id)
+                self._defaults_confirmed.pop(evse_id, None)
                 self._default_retry_at.pop(evse_id, None)
         async with self._turn:
             view = await self.view()
@@ -197,6 +202,7 @@ class LimitSender:
                 bound_before_kw=decision.bounds[command.evse_id].lasting_kw,
                 reason=command.reason,
                 drawn_before_kw=sample.power_kw if sample else None,
+                takes_zero=view.feeders[command.evse_id].takes_zero,
             )
             await self._tell_pauses(view, command.evse_id)
             await self._stores.connectors.save_setpoint(setpoint)
@@ -236,6 +242,8 @@ class LimitSender:
             if self._newest.get(setpoint.evse_id) is not setpoint:
                 return
             answered = replace(setpoint, state=reply.state, answered_at=self._clock.now())
+            if reply.holds:
+                answered = replace(answered, state=LimitState.ACCEPTED, periods=reply.holds, takes_zero=False)
             await self._stores.connectors.save_setpoint(answered)
         if reply.state is not LimitState.ACCEPTED:
             _LOG.warning("EVSE %s: limit %s: %s", setpoint.evse_id, reply.state, reply.detail)

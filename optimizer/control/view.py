@@ -50,7 +50,9 @@ class GuardView:
         for evse_id, evse in self.site.evses.items():
             session = self.sessions.get(evse_id)
             vehicle = session.vehicle if session is not None else Vehicle()
-            feeders[evse_id] = Feeder(evse, vehicle.phases_used, vehicle.min_current_a)
+            setpoint = self.connectors[evse_id].setpoint
+            takes_zero = setpoint is None or setpoint.takes_zero
+            feeders[evse_id] = Feeder(evse, vehicle.phases_used, vehicle.min_current_a, takes_zero)
         return feeders
 
     def fresh_meter(self, settings: ControlSettings) -> SiteMeterReading | None:

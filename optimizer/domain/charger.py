@@ -118,6 +118,8 @@ class Setpoint:
     """Which limit, price or target binds."""
     drawn_before_kw: float | None = None
     """What was metered when it was sent [kW]; ``None``: nothing fresh."""
+    takes_zero: bool = True
+    """Whether the station takes a limit of zero, as far as it has shown."""
 
     def limit_at_kw(self, instant: datetime) -> float:
         """Limit in force at ``instant`` [kW]."""

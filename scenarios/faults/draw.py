@@ -37,7 +37,7 @@ from scenarios.vehicle_model import VehicleModel, WakeBehaviour
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 """When every run begins [UTC]."""
-QUIET_S = 60.0
+QUIET_S = 30.0
 """At the begin nothing goes wrong: the site is commissioned [s]."""
 DISOBEDIENT = frozenset({Misbehaviour.IGNORES, Misbehaviour.NEVER_ANSWERS})
 """Stations that no central system can hold to anything."""
@@ -137,7 +137,7 @@ class DrawnRun:
     control: ControlSettings
     """Choices about control."""
     fault_s: float
-    """Until when things go wrong; a minute later every car has left [s]."""
+    """Until when things go wrong; half a minute later every car has left [s]."""
 
 
 def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, int] = (20, 60)) -> DrawnRun:
@@ -351,7 +351,7 @@ def _visits(random: Random, site: Site, fault_s: float) -> tuple[tuple[DrawnVisi
     for evse in site.evses.values():
         at_s = QUIET_S + random.uniform(0.0, 0.3) * fault_s
         while at_s < fault_s and random.random() < 0.9:
-            stays_s = min(random.uniform(60.0, fault_s), fault_s + random.uniform(10.0, 60.0) - at_s)
+            stays_s = min(random.uniform(60.0, fault_s), fault_s + random.uniform(5.0, 30.0) - at_s)
             faults.append(Fault(round(at_s, 2), FaultKind.PLUG_IN, len(visits)))
             token_id = TokenId(f"T{len(visits):03d}")
             visits.append(DrawnVisit(evse.id, token_id, _vehicle(random), stays_s))

@@ -37,7 +37,7 @@ from scenarios.virtual_time import LoopClock, run_in_virtual_time
 
 PATIENCE = LinkTimings(answer_within_s=30.0, retry_after_s=2.0, reconnect_first_s=1.0, reconnect_longest_s=20.0)
 """How patient stations are with their network."""
-LAST_CARS_S = 61.0
+LAST_CARS_S = 31.0
 """After the last fault, by when every car has left [s]."""
 DRAIN_LOOK_S = 5
 """Between two looks whether everything was told [s]."""
@@ -302,11 +302,14 @@ class _World:
 
     def _limit_sent(self, command: LimitCommand) -> None:
         self._counts["limits"] = self._counts.get("limits", 0) + 1
-        now = self._clock.now()
+        now, evse = self._clock.now(), self._run.site.evses[command.evse_id]
         self._settle()
+        offered_kw = evse.power_kw(self._physics(evse.id).offered_a(now))
+        if command.first_kw <= offered_kw + SAME_KW:
+            return
         draws = dict(self._audit.draws)
-        for evse_id, evse in self._run.site.evses.items():
-            if self._obeys(evse) and (permitted_kw := self._permitted_kw(evse_id)) > 0.0:
+        for evse_id, other in self._run.site.evses.items():
+            if self._obeys(other) and (permitted_kw := self._permitted_kw(evse_id)) > 0.0:
                 paths = self._physics(evse_id).current_paths
                 drawn = draws.get(evse_id)
                 if drawn is None or drawn.power_kw < permitted_kw:

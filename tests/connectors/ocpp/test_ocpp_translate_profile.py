@@ -197,7 +197,7 @@ class TestLayers:
     def test_without_a_transaction_the_plan_lies_above_the_safe_default(self) -> None:
         made = profile(transaction_id=None)
         assert (made.purpose, made.transaction_id) == (ProfilePurpose.SAFE_DEFAULT, None)
-        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0), backdate=timedelta(0))
+        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0))
         assert made.stack_level > safe.stack_level
         assert made.profile_id != safe.profile_id
 
@@ -206,8 +206,13 @@ class TestLayers:
         assert (made.purpose, made.transaction_id) == (ProfilePurpose.SAFE_DEFAULT, None)
 
     def test_safe_default_has_one_period_without_end(self) -> None:
-        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0), backdate=timedelta(seconds=60))
+        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0))
         assert [(period.start_s, period.limit_value) for period in safe.periods] == [(0, 6.0)]
+
+    def test_safe_default_holds_by_a_clock_that_is_hours_behind(self) -> None:
+        safe = safe_default_profile(evse(), 4.14, PLAIN, now=NOW, skew=timedelta(0))
+        assert safe.start_schedule is not None
+        assert safe.start_schedule <= NOW - timedelta(hours=12)
 
     def test_ids_of_all_evses_differ(self) -> None:
         made = [
@@ -215,9 +220,7 @@ class TestLayers:
             for number in range(1, 20)
             for layer in (
                 profile(evse(ocpp_evse_id=number)),
-                safe_default_profile(
-                    evse(ocpp_evse_id=number), 1.0, PLAIN, now=NOW, skew=timedelta(0), backdate=timedelta(0)
-                ),
+                safe_default_profile(evse(ocpp_evse_id=number), 1.0, PLAIN, now=NOW, skew=timedelta(0)),
             )
         ]
         assert len(set(made)) == len(made)

@@ -1,0 +1,109 @@
+"""Random faults in simulated time: a quick selection of the runs that `make faults` lives through by the thousand."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+from aiohttp import ClientConnectionError
+
+from connectors.ocpp.settings import Version
+from optimizer.domain.ids import StationId
+from scenarios.faults.campaign import summary_of
+from scenarios.faults.draw import START, FaultKind, drawn_run
+from scenarios.faults.network import ClientEnd, MemoryNetwork, ServerEnd
+from scenarios.faults.run import run_faults
+from scenarios.faults.stores import ProcessStores
+from scenarios.memory_stores import MemoryStores
+from scenarios.station_settings import Misbehaviour
+from scenarios.virtual_time import LoopClock, run_in_virtual_time
+
+QUICK_SEEDS = range(5001, 5021)
+QUICK_MINUTES = 0.6
+
+
+@pytest.mark.parametrize("seed", QUICK_SEEDS)
+def test_every_limit_holds_and_nothing_is_lost(seed: int) -> None:
+    report = run_faults(seed, fault_minutes=QUICK_MINUTES)
+    assert report.failures == ()
+    assert report.counts["transactions"] > 0
+    assert report.counts["frames"] > 0
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    first, second = (run_faults(5001, fault_minutes=0.3) for _ in range(2))
+    assert (first.counts, first.longest) == (second.counts, second.longest)
+
+
+def test_the_draws_leave_nothing_out() -> None:
+    drawn = [drawn_run(seed) for seed in range(200)]
+    assert {fault.kind for run in drawn for fault in run.faults} == set(FaultKind)
+    wrong = {kind for run in drawn for one in run.stations.values() for kind in one.misbehaviours}
+    assert wrong == set(Misbehaviour)
+    assert all(20 <= len(run.stations) <= 60 for run in drawn)
+    assert any(len(evse.phases) == 1 for run in drawn for evse in run.site.evses.values())
+    assert any(len(evse.phases) == 2 for run in drawn for evse in run.site.evses.values())
+    assert any(run.solver_fails for run in drawn)
+    assert any(run.solver_hangs for run in drawn)
+
+
+def test_a_summary_names_the_worst_run() -> None:
+    reports = [run_faults(seed, fault_minutes=0.2, stations=(20, 20)) for seed in (1, 2)]
+    reports[1].book_faults = ("a kWh is lost",)
+    summary = summary_of(reports)
+    assert (summary.runs, [one.seed for one in summary.failed]) == (2, [2])
+    assert summary.counts["stations"] == 40
+
+
+# ---------------------------------------------------------------------- what the runs stand on
+
+
+def test_a_commit_that_nobody_was_told_of_is_kept_and_one_that_was_not_made_is_not() -> None:
+    async def story(dies_at: int) -> int:
+        kept, writes = MemoryStores([drawn_run(1).site]), 0
+
+        def on_write() -> None:
+            nonlocal writes
+            writes += 1
+            stores.is_dead = stores.is_dead or writes == dies_at
+
+        stores = ProcessStores(kept, Random(1), on_write)
+        work = asyncio.create_task(
+            stores.call(kept.connectors.save_safe_default, next(iter(drawn_run(1).site.evses)), 4.14)
+        )
+        await asyncio.sleep(1.0)
+        assert not work.done(), "a dead process gets no answer"
+        work.cancel()
+        return sum(one.safe_default_kw is not None for one in await kept.connectors.connectors(drawn_run(1).site.id))
+
+    assert run_in_virtual_time(story(dies_at=1)) == 0
+    assert run_in_virtual_time(story(dies_at=2)) == 1
+
+
+def test_texts_arrive_in_order_until_the_link_is_lost() -> None:
+    async def story() -> None:
+        ends: list[ServerEnd] = []
+        network = MemoryNetwork(Random(2), 2.0)
+        with pytest.raises(ClientConnectionError):
+            await network.ws_connect("ws://memory/S1", protocols=("ocpp1.6",))
+        network.open(lambda _station, version, end, _abort: ends.append(end) if version is Version.V16 else None)
+        client = await network.ws_connect("ws://memory/S1", protocols=("ocpp1.6",))
+        assert isinstance(client, ClientEnd)
+        for text in "abc":
+            await client.send_str(text)
+        assert [(await ends[0].receive(1.0)).data for _ in range(3)] == ["a", "b", "c"]
+        with pytest.raises(TimeoutError):
+            await ends[0].receive(1.0)
+        network.cut(StationId("S1"), unseen_s=30.0)
+        with pytest.raises(ConnectionResetError):
+            await client.send_str("lost")
+        await ends[0].send_str("into the void")
+        assert not network.is_connected(StationId("S1"))
+        assert [message async for message in client] == []
+        clock = LoopClock(START)
+        before = clock.now()
+        await ends[0].receive(60.0)
+        assert 29.0 < (clock.now() - before).total_seconds() < 31.0
+
+    run_in_virtual_time(story())
