@@ -118,6 +118,7 @@ class LimitLayers:
         self._newest: dict[tuple[EvseId, ProfilePurpose], int] = {}
         self._orders = count(1)
         self._default_turns: dict[EvseId, asyncio.Lock] = {}
+        self._cleared: set[EvseId] = set()
         self._log = structlog.get_logger(__name__)
 
     async def set_limit(self, command: LimitCommand) -> LimitReply:
@@ -220,7 +221,7 @@ class LimitLayers:
             held_kw = record.safe_defaults_kw.get(evse.ocpp_evse_id)
             if held_kw == limit_kw:
                 return self._default_as_held(record, evse, limit_kw, LimitReply(LimitState.ACCEPTED, "unchanged"))
-            if record.may_be_bare(evse.ocpp_evse_id):
+            if evse_id not in self._cleared and record.is_vacant(evse.ocpp_evse_id):
                 await self._clear_foreign_defaults(link, record, evse)
             reply = await self._install_default(link, record, evse, limit_kw)
             return self._default_as_held(record, evse, limit_kw, reply)
@@ -237,7 +238,7 @@ class LimitLayers:
         """
         message = link.calls.clear_layer(evse.ocpp_evse_id, ProfilePurpose.SAFE_DEFAULT)
         await link.ask(message, (evse.ocpp_evse_id, "foreign"))
-        record.cleared.add(evse.ocpp_evse_id)
+        self._cleared.add(evse.id)
 
     async def _install_default(
         self, link: StationLink, record: StationRecord, evse: Evse, limit_kw: float
@@ -267,9 +268,10 @@ class LimitLayers:
     async def clear_foreign(self, record: StationRecord) -> None:
         """Remove default profiles of others where that was left undone because a vehicle was there."""
         for number, limit_kw in tuple(record.wanted_defaults_kw.items()):
-            if record.may_be_bare(number):
+            evse_id = record.evses[number].id
+            if evse_id not in self._cleared and record.is_vacant(number):
                 record.safe_defaults_kw.pop(number, None)
-                await self.set_safe_default(record.station.id, record.evses[number].id, limit_kw)
+                await self.set_safe_default(record.station.id, evse_id, limit_kw)
 
     async def set_station_maximum(
         self, record: StationRecord, limit_kw: float, phase_limits_a: tuple[float, float, float] | None = None

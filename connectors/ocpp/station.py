@@ -127,16 +127,14 @@ class StationRecord:
         """What the running transaction of each EVSE number was told."""
         self.told_maximum_kw: float | None = None
         """Station maximum that it took in this run of the service [kW]."""
-        self.cleared: set[int] = set()
-        """EVSE numbers at which default profiles of others were removed in this run of the service."""
         self._statuses: dict[tuple[int, int], tuple[ConnectorStatus, datetime]] = {}
         self._charging_states: dict[int, ConnectorStatus] = {}
         self.reported: dict[int, ConnectorStatus] = {}
         """State last handed on, by EVSE number."""
 
-    def may_be_bare(self, number: int) -> bool:
-        """Whether default profiles of others are still to be removed at an EVSE, and no vehicle is there meanwhile."""
-        return number not in self.cleared and self.reported.get(number) in _NO_VEHICLE
+    def is_vacant(self, number: int) -> bool:
+        """Whether an EVSE is known to have no vehicle."""
+        return self.reported.get(number) in _NO_VEHICLE
 
     def evse_number(self, told: int | None) -> int | None:
         """The EVSE number meant by ``told``; where none is told and there is one EVSE, that one."""

@@ -130,9 +130,9 @@ class DrawnRun:
     """How often [s]."""
     heuristic: str
     """What plans; one of them asks for everything at once."""
-    solver_fails: float
+    solver_failing_share: float
     """Share of the plans that raise."""
-    solver_hangs: float
+    solver_hanging_share: float
     """Share of the plans that take minutes."""
     control: ControlSettings
     """Choices about control."""
@@ -168,8 +168,8 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
         meter=random.choice(tuple(MeterKind)),
         meter_interval_s=random.choice((1.0, 2.0, 5.0, 10.0)),
         heuristic=random.choice(tuple(HEURISTICS)),
-        solver_fails=random.choice((0.0, 0.2, 0.5)),
-        solver_hangs=random.choice((0.0, 0.1, 0.3)),
+        solver_failing_share=random.choice((0.0, 0.2, 0.5)),
+        solver_hanging_share=random.choice((0.0, 0.1, 0.3)),
         control=ControlSettings(
             replan_period_s=random.choice((60.0, 120.0, 300.0)),
             guard_period_s=random.choice((1.0, 2.0, 5.0)),

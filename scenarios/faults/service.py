@@ -20,7 +20,7 @@ from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.ocpp.settings import OcppSettings, Version
 from optimizer.control.controller import SiteController
-from optimizer.domain.charger import LimitCommand
+from optimizer.domain.charger import ExternalLimit, LimitCommand
 from optimizer.domain.ids import EvseId, SiteId, StationId, TariffId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.plan import Fallback, PlanOutcome, SolveFigures
@@ -79,6 +79,10 @@ class _WayToStations:
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Take a limit back."""
         return await self.system.clear_limit(station_id, evse_id)
+
+    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
+        """The limits that others set at an EVSE."""
+        return self.system.external_limits(evse_id)
 
     def is_online(self, station_id: StationId) -> bool:
         """Whether the station is connected, as far as the central system knows."""
@@ -237,9 +241,9 @@ class FaultyService:
 
     async def _plan(self, problem: ChargingProblem) -> PlanOutcome:
         chance = self._random.random()
-        if not self.calm and chance < self._run.solver_fails:
+        if not self.calm and chance < self._run.solver_failing_share:
             raise InjectedFailure("the solver failed")
-        if not self.calm and chance < self._run.solver_fails + self._run.solver_hangs:
+        if not self.calm and chance < self._run.solver_failing_share + self._run.solver_hanging_share:
             await self._clock.sleep(self._random.uniform(30.0, 180.0))
             if self._random.random() < 0.5:
                 raise InjectedFailure("the solver ran out of time")

@@ -44,8 +44,8 @@ def test_the_draws_leave_nothing_out() -> None:
     assert all(20 <= len(run.stations) <= 60 for run in drawn)
     assert any(len(evse.phases) == 1 for run in drawn for evse in run.site.evses.values())
     assert any(len(evse.phases) == 2 for run in drawn for evse in run.site.evses.values())
-    assert any(run.solver_fails for run in drawn)
-    assert any(run.solver_hangs for run in drawn)
+    assert any(run.solver_failing_share for run in drawn)
+    assert any(run.solver_hanging_share for run in drawn)
 
 
 def test_a_summary_names_the_worst_run() -> None:
