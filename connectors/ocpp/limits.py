@@ -222,7 +222,7 @@ class LimitLayers:
             if held_kw == limit_kw:
                 return self._default_as_held(record, evse, limit_kw, LimitReply(LimitState.ACCEPTED, "unchanged"))
             if evse_id not in self._cleared and record.is_vacant(evse.ocpp_evse_id):
-                await self._clear_foreign_defaults(link, record, evse)
+                await self._clear_foreign_defaults(link, evse)
             reply = await self._install_default(link, record, evse, limit_kw)
             return self._default_as_held(record, evse, limit_kw, reply)
 
@@ -231,7 +231,7 @@ class LimitLayers:
             return _least_current_holds(evse, (LimitPeriod(self._clock.now(), limit_kw),))
         return reply
 
-    async def _clear_foreign_defaults(self, link: StationLink, record: StationRecord, evse: Evse) -> None:
+    async def _clear_foreign_defaults(self, link: StationLink, evse: Evse) -> None:
         """A default profile of an earlier owner may lie above ours; it outlives restarts.
 
         Only where no vehicle is plugged in: until ours is installed nothing limits the EVSE but its hardware.
