@@ -10,6 +10,9 @@ from aiohttp import web
 
 from optimizer.errors import InvalidConfiguration
 
+BACKLOG = 4096
+"""Connections that may wait to be taken: after a power cut all stations of a large site come at once."""
+
 
 @asynccontextmanager
 async def listening(
@@ -30,7 +33,7 @@ async def listening(
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+            await web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=tls).start()
         except OSError as error:
             fix = f"give an address of this machine and a free port: {error.strerror or error}"
             raise InvalidConfiguration(f"{section}.port", f"{host}:{port}", fix) from error

@@ -73,6 +73,7 @@ class LimitSender:
         self._default_retry_at: dict[EvseId, datetime] = {}
         self._defaults_confirmed: dict[EvseId, float] = {}
         self._contacts: defaultdict[StationId, int] = defaultdict(int)
+        self._doubtful: set[StationId] = set()
 
     def follow(self, plan: Plan) -> None:
         """Take ``plan`` as the one in force; it must be in the store already."""
@@ -148,23 +149,37 @@ class LimitSender:
             if evse.station_id == station_id:
                 self._defaults_confirmed.pop(evse_id, None)
                 self._default_retry_at.pop(evse_id, None)
+        self._doubtful.add(station_id)
         async with self._turn:
-            view = await self.view()
-            for evse_id, connector in view.connectors.items():
-                setpoint = connector.setpoint
-                if connector.station_id != station_id or setpoint is None or evse_id not in view.sessions:
-                    continue
-                fallback_kw = fallback_limit_kw(connector, self._site.evses[evse_id], self.safe_kw[evse_id])
-                lasting_kw = max(bound_of(view, evse_id, self._settings).lasting_kw, fallback_kw)
-                self._newest.pop(evse_id, None)
-                doubted = replace(
-                    setpoint,
-                    state=LimitState.UNANSWERED,
-                    answered_at=None,
-                    verified_at=None,
-                    bound_before_kw=lasting_kw,
-                )
-                await self._stores.connectors.save_setpoint(doubted)
+            if station_id not in self._doubtful:
+                # Whoever had the turn before has done it for all that waited: thousands may come back at once.
+                return
+            stations, self._doubtful = self._doubtful, set()
+            done = False
+            try:
+                await self._doubt(stations)
+                done = True
+            finally:
+                if not done:
+                    self._doubtful |= stations
+
+    async def _doubt(self, stations: set[StationId]) -> None:
+        view = await self.view()
+        for evse_id, connector in view.connectors.items():
+            setpoint = connector.setpoint
+            if connector.station_id not in stations or setpoint is None or evse_id not in view.sessions:
+                continue
+            fallback_kw = fallback_limit_kw(connector, self._site.evses[evse_id], self.safe_kw[evse_id])
+            lasting_kw = max(bound_of(view, evse_id, self._settings).lasting_kw, fallback_kw)
+            self._newest.pop(evse_id, None)
+            doubted = replace(
+                setpoint,
+                state=LimitState.UNANSWERED,
+                answered_at=None,
+                verified_at=None,
+                bound_before_kw=lasting_kw,
+            )
+            await self._stores.connectors.save_setpoint(doubted)
 
     async def close(self) -> None:
         """Give up what is under way; the store holds it as sent."""

@@ -29,9 +29,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import yaml
 from aiohttp import web
 from load_stations import QUICK_ROUNDS, QUICKER, LoadFleet, fleet_of
 
+from api.composition import running
+from api.config import load_configuration
 from api.logs import configure_logging
 from api.serve import settle_memory
 from connectors.clock import SystemClock
@@ -76,7 +79,7 @@ def usage() -> tuple[float, float]:
     return used.ru_utime + used.ru_stime, pages * resource.getpagesize() / 2**20
 
 
-def serve(number: int, pipe: Connection, profile_to: str) -> None:
+def serve(number: int, pipe: Connection, profile_to: str, with_control: bool) -> None:
     """The service, in a process of its own."""
     allow_many_files()
     configure_logging("warning", "console")
@@ -84,14 +87,56 @@ def serve(number: int, pipe: Connection, profile_to: str) -> None:
     if profile is not None:
         profile.enable()
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(serve_until_told(number, pipe, f"sqlite:///{folder}/load.db"))
+        asyncio.run(
+            serve_all(number, pipe, Path(folder)) if with_control else serve_inbound(number, pipe, Path(folder))
+        )
     if profile is not None:
         profile.disable()
         with Path(profile_to).open("w") as file:
             pstats.Stats(profile, stream=file).sort_stats("tottime").print_stats(60)
 
 
-async def serve_until_told(number: int, pipe: Connection, url: str) -> None:
+async def tell_usage(pipe: Connection) -> None:
+    """Answer until told to stop."""
+    while await asyncio.to_thread(pipe.recv) == "usage":
+        pipe.send(usage())
+
+
+async def serve_all(number: int, pipe: Connection, folder: Path) -> None:
+    """The whole service: control of all stations as one site, HTTP and jobs besides."""
+    tariff = {
+        "id": "flat", "name": "Flat", "currency": "EUR", "time_zone": "UTC",
+        "energy_bands": [{"name": "all", "price_per_kwh": "0.25"}],
+    }  # fmt: skip
+    many = {"id_pattern": "L{number}", "first_number": 0, "count": number, "circuit_id": "main", "max_current_a": 16}
+    content = {
+        "site": {
+            "id": "load", "time_zone": "UTC", "currency": "EUR", "station_groups": [many],
+            "grid_connection": {"circuit_id": "main", "import_limit_kw": 12.0 * number},
+            "circuits": [{"id": "main", "limit_kw": 12.0 * number}],
+        },
+        "tariff": {"file": "tariff.yaml"},
+        "ocpp": {"host": "127.0.0.1", "port": 0, "security_profile": 0},
+        "http": {"port": 0, "api_keys": [{"name": "nobody", "sha256": "0" * 64, "scopes": ["read"]}]},
+    }  # fmt: skip
+    (folder / "tariff.yaml").write_text(yaml.safe_dump(tariff))
+    (folder / "site.yaml").write_text(yaml.safe_dump(content))
+    async with running(load_configuration(folder / "site.yaml")) as started:
+        settle_memory()
+        pipe.send(started.ocpp_port)
+        await tell_usage(pipe)
+        print(
+            "\n".join(
+                line
+                for line in started.service.metrics.exposition().decode().splitlines()
+                if "_seconds_" in line and ("_sum" in line or "_count" in line)
+            )
+        )
+
+
+async def serve_inbound(number: int, pipe: Connection, folder: Path) -> None:
+    """All that a message of a station passes, without control."""
+    url = f"sqlite:///{folder}/load.db"
     site, clock = site_of(number), SystemClock()
     async with await open_stores(url, [site]) as stores:
         listeners = LedgerListeners(lambda _: None, lambda: None, nobody, nobody)
@@ -103,8 +148,7 @@ async def serve_until_told(number: int, pipe: Connection, url: str) -> None:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
         settle_memory()
         pipe.send(runner.addresses[0][1])
-        while await asyncio.to_thread(pipe.recv) == "usage":
-            pipe.send(usage())
+        await tell_usage(pipe)
         await runner.cleanup()
 
 
@@ -230,12 +274,15 @@ def main() -> None:
     parser.add_argument("--stations", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each phase")
     parser.add_argument("--interval", type=float, default=60.0, help="seconds between meter values of one station")
+    parser.add_argument("--control", action="store_true", help="control all stations as one site, too")
     parser.add_argument("--profile", default="", help="write the profile of the service's event loop to this file")
     parser.add_argument("--json", default="", help="write the figures to this file")
     told = parser.parse_args()
     allow_many_files()
     ours, theirs = multiprocessing.Pipe()
-    service = multiprocessing.get_context("spawn").Process(target=serve, args=(told.stations, theirs, told.profile))
+    service = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(told.stations, theirs, told.profile, told.control)
+    )
     service.start()
     try:
         figures = asyncio.run(measure(told.stations, told.seconds, told.interval, ours.recv(), Server(ours)))

@@ -12,7 +12,7 @@ from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
 from optimizer.domain.ids import EvseId
 from optimizer.domain.session import Session
-from optimizer.errors import InvalidConfiguration
+from optimizer.errors import InvalidConfiguration, StorageFailed
 from optimizer.ports import LimitReply
 
 A, B = EvseId("a"), EvseId("b")
@@ -318,5 +318,45 @@ def test_a_profile_is_written_again_before_it_runs_out() -> None:
             await bench.pass_time(60, plan=True)
             assert bench.stations[A].limit_kw(bench.clock.now()) == pytest.approx(11.04)
         assert 5 <= len(bench.stations[A].received) <= 8
+
+    run_virtual(story())
+
+
+def test_stations_that_come_back_at_once_are_doubted_together() -> None:
+    async def story() -> None:
+        bench = await bench_with_two()
+        await bench.loop.step("plug-in")
+        await bench.pass_time(20)
+        sender, views = bench.control.sender, []
+        view_of = sender.view
+
+        async def counted() -> object:
+            views.append(1)
+            return await view_of()
+
+        sender.view = counted  # type: ignore[method-assign,assignment]
+        stations = [bench.stations[evse_id].evse.station_id for evse_id in (A, B)]
+
+        async def doubted() -> list[object]:
+            async with sender._turn:
+                waiting = [asyncio.create_task(sender.distrust(station_id)) for station_id in stations]
+                await asyncio.sleep(0)
+            return await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert await doubted() == [None, None]
+        assert len(views) == 1
+        assert [(await setpoint(bench, evse_id)).state for evse_id in (A, B)] == [LimitState.UNANSWERED] * 2
+        failing = iter([StorageFailed("once")])
+
+        async def failed_once() -> object:
+            for failure in failing:
+                raise failure
+            return await counted()
+
+        sender.view = failed_once  # type: ignore[method-assign,assignment]
+        assert [type(outcome) for outcome in await doubted()] == [StorageFailed, type(None)], (
+            "the next one does it for both"
+        )
+        assert len(views) == 2
 
     run_virtual(story())
