@@ -290,6 +290,10 @@ class SessionStore(Protocol):
         """Sessions in the order of plug-in; a page after the session ``after``. Raises NotFound for an unknown one."""
         ...
 
+    async def sessions_since(self, site_id: SiteId, start: datetime) -> tuple[Session, ...]:
+        """Sessions that began at ``start`` or later, in the order of plug-in."""
+        ...
+
     async def session_of_transaction(self, station_id: StationId, transaction_id: TransactionId) -> Session | None:
         """The session a transaction belongs to."""
         ...

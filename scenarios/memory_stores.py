@@ -121,6 +121,11 @@ class MemorySessionStore:
             found = [session for session in found if _plug_in_order(session) > last]
         return tuple(found[:limit])
 
+    async def sessions_since(self, site_id: SiteId, start: datetime) -> tuple[Session, ...]:
+        """Sessions that began at ``start`` or later, in the order of plug-in."""
+        held = [one for one in self._sessions.values() if one.site_id == site_id and one.plugged_in_at >= start]
+        return tuple(sorted(held, key=_plug_in_order))
+
     async def session_of_transaction(self, station_id: StationId, transaction_id: TransactionId) -> Session | None:
         """The session a transaction belongs to."""
         session_id = self._of_transaction.get((station_id, transaction_id))
@@ -156,18 +161,21 @@ class MemorySessionStore:
             del self._active[session.id]
             self._journal.undo_with(lambda: self._active.__setitem__(session.id, None))
 
-    def forget_before(self, instant: datetime) -> set[SessionId]:
-        """Let go of the sessions that ended before ``instant``, and of their transactions; tells which."""
-        gone = {
+    def ended_before(self, instant: datetime) -> set[SessionId]:
+        """The sessions that ended before ``instant``."""
+        return {
             session_id
             for session_id, session in self._sessions.items()
             if session.unplugged_at is not None and session.unplugged_at < instant
         }
+
+    def forget_before(self, instant: datetime) -> None:
+        """Let go of the sessions that ended before ``instant``, and of their transactions."""
+        gone = self.ended_before(instant)
         for session_id in gone:
             del self._sessions[session_id]
         self._of_transaction = {key: held for key, held in self._of_transaction.items() if held not in gone}
         self._opened = {key: opened for key, opened in self._opened.items() if opened.session_id not in gone}
-        return gone
 
 
 def _plug_in_order(session: Session) -> tuple[datetime, SessionId]:
@@ -544,12 +552,13 @@ class MemoryStores:
         """Within it all calls of this task commit together, or not at all."""
         return self._journal.block()
 
-    def forget_before(self, instant: datetime, readings_before: datetime) -> None:
+    def forget_before(self, instant: datetime, past_before: datetime) -> None:
         """Let go of what no decision looks at any more, so that a replay of a year needs no more than one of a day.
 
         Args:
-            instant: Sessions that ended before it go, with all of their samples [UTC].
-            readings_before: Readings of the site meter before it go; a demand charge looks back a month [UTC].
+            instant: The samples of sessions that ended before it go [UTC].
+            past_before: Sessions that ended before it go, and readings of the site meter; a demand charge looks back a
+                month, and control on the days before [UTC].
         """
-        gone = self.sessions.forget_before(instant)
-        self.meters.forget_before(instant, readings_before, gone)
+        self.meters.forget_before(instant, past_before, self.sessions.ended_before(instant))
+        self.sessions.forget_before(past_before)

@@ -33,8 +33,9 @@ SEEN_AFTER = timedelta(seconds=10)
 DAY = timedelta(days=1)
 KEPT_EVERY_S = 20.0
 """Wall time between two states kept in a file [s]."""
-SITE_READINGS_KEPT = timedelta(days=33)
-"""A demand charge looks back to the begin of the billing month."""
+PAST_KEPT = timedelta(days=38)
+"""Site readings and sessions: a demand charge looks back to the begin of the billing month, its peak is learnt from
+the days before."""
 REPLANNING = {
     HappeningKind.DEPARTURE: "plug-out",
     HappeningKind.ARRIVAL: "plug-in",
@@ -294,7 +295,7 @@ class _Replay:
         state = self.state
         state.recorder.take(state.site.plant, instant)
         state.site.plant.forget_before(state.recorder.until)
-        state.stores.forget_before(instant - DAY, instant - SITE_READINGS_KEPT)
+        state.stores.forget_before(instant - DAY, instant - PAST_KEPT)
 
     async def _close(self) -> None:
         """Settle the last step; who is still there is full, or could not be served."""

@@ -63,6 +63,10 @@ class DatabaseSessionStore:
             partial(_sessions, site_id=site_id, active_only=active_only, after=after, limit=limit)
         )
 
+    async def sessions_since(self, site_id: SiteId, start: datetime) -> tuple[Session, ...]:
+        """Sessions that began at ``start`` or later, in the order of plug-in."""
+        return await self._transactions.read(partial(_sessions_since, site_id=site_id, start=start))
+
     async def session_of_transaction(self, station_id: StationId, transaction_id: TransactionId) -> Session | None:
         """The session a transaction belongs to."""
         return await self._transactions.read(
@@ -102,6 +106,12 @@ def _sessions(
         last = tuple_(literal(plugged_in_at, SESSION.c.plugged_in_at.type), after)
         query = query.where(tuple_(SESSION.c.plugged_in_at, SESSION.c.id) > last)
     query = query.order_by(SESSION.c.plugged_in_at, SESSION.c.id).limit(limit)
+    return fetched(connection, query, lambda row: SESSION_JSON.value(row.body))
+
+
+def _sessions_since(connection: Connection, site_id: SiteId, start: datetime) -> tuple[Session, ...]:
+    query = select(SESSION.c.body).where(SESSION.c.site_id == site_id, SESSION.c.plugged_in_at >= start)
+    query = query.order_by(SESSION.c.plugged_in_at, SESSION.c.id)
     return fetched(connection, query, lambda row: SESSION_JSON.value(row.body))
 
 

@@ -76,7 +76,7 @@ class SiteController:
         self.watch = (
             SiteWatch(site, stores, clock, self.sender, settings) if watch_of is None else watch_of(self.sender)
         )
-        sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw))
+        sources = Sources(tariffs, forecasts, DemandReader(settings.peak_hint_kw, settings.past_days))
         self.loop = ControlLoop(
             site, stores, gateway, clock, sources, assembler, planner, self.sender, self.watch, settings, recording
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from optimizer.control.past_days import PastDays
 from optimizer.domain.ids import SiteId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.moment import hours_between
@@ -32,13 +33,20 @@ class DemandReader:
     """Finds peaks from registers; what it remembers only spares reading the month again."""
 
     peak_hint_kw: float = 0.0
-    """Peak thought unavoidable in every billing month [kW]."""
+    """Peak that the operator thinks unavoidable in every billing month [kW]."""
+    days_back: int = 0
+    """How many past days are looked back on to learn the peak; 0: none."""
+    _past: dict[SiteId, PastDays] = field(default_factory=dict)
     _reached: dict[tuple[SiteId, str, datetime], _Reached] = field(default_factory=dict)
 
     async def states(self, site: Site, stores: Stores, tariff: Tariff, at: datetime) -> tuple[DemandState, ...]:
         """One state for each demand charge of the tariff."""
         month = tariff.billing_month(at)
         states = []
+        past = self._past.setdefault(site.id, PastDays(self.days_back))
+        if tariff.demand_charges:
+            await past.look_back(site, stores, tariff, at)
+        still_to_come = past.still_to_come(tariff, at)
         for charge in tariff.demand_charges:
             key = (site.id, charge.name, month.start)
             reached = self._reached.setdefault(key, _Reached(month.start))
@@ -57,6 +65,8 @@ class DemandReader:
                     month_days_left=days_left(tariff, month.end, at),
                     interval_energy_kwh=max(0.0, imported_kwh(readings, running, at)),
                     peak_hint_kw=self.peak_hint_kw,
+                    learnt_peak_kw=past.sure_peak_kw(charge, tariff, at),
+                    still_to_come=still_to_come,
                 )
             )
         self._forget_before(month.start)

@@ -15,6 +15,7 @@ _MAY_BE_ZERO = frozenset(
         "default_energy_kwh",
         "early_arrival_minutes",
         "peak_hint_kw",
+        "past_days",
         "measured_hold_s",
         "settle_s",
         "slowest_action_s",
@@ -100,6 +101,8 @@ class ControlSettings:
     """Length of the measured past that forecasts are given [h]."""
     peak_hint_kw: float = 0.0
     """Peak thought unavoidable in every billing month [kW]; 0: no hint."""
+    past_days: int = 35
+    """Days that are looked back on to learn a month's peak and the arrivals of a day; 0: nothing is learnt."""
     default_stay_h: float = 8.0
     """Stay assumed of a vehicle of which nothing is known [h]."""
     default_energy_kwh: float = 15.0

@@ -31,7 +31,11 @@ class DemandState:
     interval_energy_kwh: float = 0.0
     """Import so far in the meter interval that is running now [kWh]."""
     peak_hint_kw: float = 0.0
-    """Peak that is thought unavoidable this month [kW]; 0: no hint."""
+    """Peak that the operator thinks unavoidable this month [kW]; 0: no hint."""
+    learnt_peak_kw: float | None = None
+    """Peak that past days say this month will reach anyway [kW]; ``None``: no past day is known."""
+    still_to_come: PowerSeries | None = None
+    """Mean power that vehicles need who are not there yet, by past days; ``None``: not known."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import inf
 from types import MappingProxyType
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -21,11 +19,11 @@ from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, LimitSource, Wiring
 from optimizer.domain.snapshot import DemandState, SiteSnapshot
+from optimizer.planning.demand_terms import demand_terms
 from optimizer.planning.needs import battery_of, modes_of, most_energy_kwh, needs_of, stay_chances
 from optimizer.planning.problem import BatteryState, ChargingProblem, FloatArray
 from optimizer.planning.requests import (
     ChargingRequest,
-    DemandTerm,
     EnergyNeed,
     LimitScope,
     PhaseMode,
@@ -71,19 +69,20 @@ def problem_from_snapshot(
         _outlook(snapshot, settings, boundaries, events),
         limits=_limits(snapshot, events),
         loads=_loads(snapshot, settings, boundaries, blind),
-        demand=demand_terms(snapshot, settings, boundaries),
+        demand=demand_terms(snapshot, settings, boundaries, requests),
         battery=_battery(snapshot, settings, boundaries),
-        prices=plan_prices(settings),
+        prices=plan_prices(settings, snapshot.demand),
     )
 
 
-def plan_prices(settings: PlanningSettings) -> PlanPrices:
-    """Return the prices of things other than energy that an operator's choices state."""
+def plan_prices(settings: PlanningSettings, demand: Iterable[DemandState] = ()) -> PlanPrices:
+    """Return the prices of things other than energy that an operator's choices and the demand charges state."""
+    peak_price = max((float(state.charge.price_per_kw) for state in demand), default=0.0)
     return PlanPrices(
         carbon_price_per_kg=settings.carbon_price_per_kg,
         setpoint_price_per_kwh=settings.setpoint_price_per_kwh,
         energy_worth_per_kwh=settings.energy_worth_per_kwh if settings.departure_care > 0 else 0.0,
-        delay_price_per_kwh_h=settings.front_load_per_kwh_h,
+        delay_price_per_kwh_h=max(settings.front_load_per_kwh_h, settings.front_load_demand_share * peak_price),
         start_price=settings.start_price,
         min_run_h=settings.minimum_run_minutes / 60.0,
     )
@@ -386,65 +385,6 @@ def _loads(
         mode = PhaseMode(evse.max_current_a, evse.phases, evse.wiring, evse.voltage_v)
         loads.append(UncontrolledLoad(evse.circuit_id, power, mode))
     return loads
-
-
-def demand_terms(
-    snapshot: SiteSnapshot, settings: PlanningSettings, boundaries: tuple[datetime, ...]
-) -> list[DemandTerm]:
-    """Return the demand charges over the horizon; intervals of the next billing month form a charge of their own."""
-    zone = ZoneInfo(snapshot.site.time_zone)
-    terms = []
-    for state in snapshot.demand:
-        for month in _months(state, zone, boundaries):
-            if month.intervals:
-                terms.append(_demand_term(state, month, settings))
-    return terms
-
-
-@dataclass(frozen=True, slots=True)
-class _Month:
-    """The metering intervals of one charge in one billing month."""
-
-    number: int
-    days_left: float
-    intervals: tuple[Interval, ...]
-
-
-def _months(state: DemandState, zone: ZoneInfo, boundaries: tuple[datetime, ...]) -> list[_Month]:
-    """The running month and the ones that begin within the horizon."""
-    length = timedelta(minutes=state.charge.interval_minutes)
-    midnight = boundaries[0].astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    start = boundaries[0] - (boundaries[0] - midnight) % length
-    found: dict[tuple[int, int], list[Interval]] = {}
-    while start < boundaries[-1]:
-        local = start.astimezone(zone)
-        if state.charge.window.applies_at(local):
-            found.setdefault((local.year, local.month), []).append(Interval(start, start + length))
-        start += length
-    now = boundaries[0].astimezone(zone)
-    months = []
-    for (year, number), intervals in sorted(found.items()):
-        runs_now = (year, number) == (now.year, now.month)
-        following = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=zone)
-        whole_days = (following - datetime(year, number, 1, tzinfo=zone)) / timedelta(days=1)
-        months.append(
-            _Month(0 if runs_now else number, state.month_days_left if runs_now else whole_days, tuple(intervals))
-        )
-    return months
-
-
-def _demand_term(state: DemandState, month: _Month, settings: PlanningSettings) -> DemandTerm:
-    price = float(state.charge.price_per_kw)
-    days = max(1.0, month.days_left) if settings.spread_demand_price else 1.0
-    hint_kw = state.peak_hint_kw if settings.use_peak_hint else 0.0
-    runs_now = month.number == 0
-    return DemandTerm(
-        name=state.charge.name if runs_now else f"{state.charge.name} (month {month.number})",
-        price_per_kw=price / days,
-        reached_kw=max(0.0, state.peak_so_far_kw if runs_now else 0.0, hint_kw),
-        intervals=month.intervals,
-        metered_kwh=max(0.0, state.interval_energy_kwh) if runs_now else 0.0,
-    )
 
 
 def _battery(

@@ -323,7 +323,7 @@ class DemandArrays:
     slot_share: FloatArray = field(metadata=_axes("it", low=0.0))
     """Part of the metering interval that the slot's mean import fills."""
     metered_kw: FloatArray = field(metadata=_axes("i", low=0.0))
-    """Part of the interval's mean that is metered already [kW]."""
+    """Part of the interval's mean that is metered already, or expected of vehicles still to come [kW]."""
 
     @property
     def count(self) -> int:

@@ -174,6 +174,8 @@ class DemandTerm:
     """Metering intervals that count and touch the horizon; empty: each slot by itself."""
     metered_kwh: float = 0.0
     """Import already metered in the first interval, where it runs now [kWh]."""
+    expected_kw: Sequence[float] = ()
+    """Mean import of vehicles still to come in each of ``intervals`` [kW]; empty: none."""
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,14 @@ class PlanningSettings:
     """What an hour's delay of a kWh costs the plan, which keeps later hours free for arrivals [currency/kWh/h].
 
     Never quite zero: it also orders plans that cost the same, sooner first."""
-    spread_demand_price: bool = True
+    front_load_demand_share: float = 2.5e-4
+    """What an hour's delay of a kWh costs at least, as a share of the demand charge's price of a kW [1/h²].
+
+    Energy put off meets vehicles that are not there yet; what they need together may raise the peak."""
+    spread_demand_price: bool = False
     """Whether a demand charge's price is divided by the days left in the month for the plan."""
+    peak_headroom: float = 1.3
+    """Where no past day is known: how many times the power that present vehicles need counts as reached already."""
     use_peak_hint: bool = True
     """Whether a demand charge's peak hint counts as already reached."""
     carbon_price_per_kg: float = 0.0
@@ -110,6 +116,8 @@ class PlanningSettings:
             "start_price",
             "minimum_run_minutes",
             "front_load_per_kwh_h",
+            "front_load_demand_share",
+            "peak_headroom",
             "carbon_price_per_kg",
             "setpoint_price_per_kwh",
             "default_energy_kwh",
