@@ -20,7 +20,7 @@ from time import perf_counter
 
 from scenarios.outcomes import Course, StayOutcome
 from scenarios.replay_state import PresentCar, ReplayState, kept_state
-from scenarios.scenario import Scenario
+from scenarios.scenario import REMEMBERED, Scenario
 from scenarios.stepped_control import SteppedControl
 from scenarios.strategies import UNCONTROLLED, strategy_of
 from scenarios.timeline import Happening, HappeningKind, timeline_of
@@ -33,9 +33,6 @@ SEEN_AFTER = timedelta(seconds=10)
 DAY = timedelta(days=1)
 KEPT_EVERY_S = 20.0
 """Wall time between two states kept in a file [s]."""
-PAST_KEPT = timedelta(days=38)
-"""Site readings and sessions: a demand charge looks back to the begin of the billing month, its peak is learnt from
-the days before."""
 REPLANNING = {
     HappeningKind.DEPARTURE: "plug-out",
     HappeningKind.ARRIVAL: "plug-in",
@@ -295,7 +292,7 @@ class _Replay:
         state = self.state
         state.recorder.take(state.site.plant, instant)
         state.site.plant.forget_before(state.recorder.until)
-        state.stores.forget_before(instant - DAY, instant - PAST_KEPT)
+        state.stores.forget_before(instant - DAY, instant - REMEMBERED)
 
     async def _close(self) -> None:
         """Settle the last step; who is still there is full, or could not be served."""

@@ -57,6 +57,11 @@ class UnstatedPolicy(StrEnum):
     """The same for everyone: control's ``default_stay_h`` and ``default_energy_kwh``."""
 
 
+REMEMBERED = timedelta(days=38)
+"""How far back control remembers: a demand charge looks back to the begin of the billing month, what a month's peak
+will be is learnt from the days before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Information:
     """What control is told."""
@@ -188,6 +193,8 @@ class Scenario:
     """Choices of control."""
     planning: PlanningSettings = field(default_factory=PlanningSettings)
     """Choices of the planner."""
+    earlier: tuple[Stay, ...] = ()
+    """Stays of the weeks before the start, over by then: the past that control may learn from."""
     fingerprint: str = ""
     """SHA-256 over the file and all files it names; empty where not read from files."""
     details: Mapping[str, str] = field(default_factory=dict)
@@ -215,6 +222,8 @@ class Scenario:
         return self.site.battery is not None or any(value_kw for one in series for value_kw in one.values_kw)
 
     def between(self, start: datetime, end: datetime) -> Scenario:
-        """The scenario of a part of the time: the stays that begin in it."""
+        """The scenario of a part of the time: the stays that begin in it; those over before it are the past."""
         stays = tuple(stay for stay in self.stays if start <= stay.session.arrived_at < end)
-        return replace(self, start=start, end=end, stays=stays)
+        over = [stay for stay in (*self.earlier, *self.stays) if stay.session.departed_at < start]
+        earlier = tuple(stay for stay in over if stay.session.arrived_at >= start - REMEMBERED)
+        return replace(self, start=start, end=end, stays=stays, earlier=earlier)

@@ -44,7 +44,17 @@ from scenarios.arrivals import (
     read_sessions_csv,
 )
 from scenarios.plant import Surroundings
-from scenarios.scenario import AnnouncedReservation, Foresight, Information, Market, ReplanRule, Scenario, Stay
+from scenarios.scenario import (
+    REMEMBERED,
+    AnnouncedReservation,
+    Foresight,
+    Information,
+    Market,
+    ReplanRule,
+    Scenario,
+    Stay,
+    TargetPolicy,
+)
 from scenarios.scenario_sections import PowerFileSection, ScenarioFile, SessionSection
 from scenarios.stays import Placed, placed_by_name, placed_in_order, placed_where_free, stays_of
 from scenarios.strategies import checked_strategy
@@ -130,6 +140,8 @@ def _scenario(document: ScenarioFile) -> Scenario:
         document.information.prices == "published",
     )
     stays = stays_of(placed, site, _kinds(document), document.seed, information.targets)
+    before = _placed(recording, document.sessions, site, start - REMEMBERED, start)
+    earlier = stays_of(before, site, _kinds(document), document.seed, TargetPolicy.NONE)
     market = _market(document, tariff, start, end)
     building, building_forecast = _building(document, start, end)
     pv, pv_forecast = _pv(document, site, start, end)
@@ -141,6 +153,7 @@ def _scenario(document: ScenarioFile) -> Scenario:
         site=site,
         tariff=replace(tariff, market=market.prices) if market else tariff,
         stays=stays,
+        earlier=tuple(stay for stay in earlier if stay.session.departed_at < start),
         surroundings=Surroundings(building, pv, document.wiring_loss_share),
         set_aside=(*recording.set_aside, *placed.set_aside),
         description=document.description,

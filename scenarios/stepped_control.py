@@ -14,9 +14,10 @@ from optimizer.domain.charger import (
     TransactionFinished,
 )
 from optimizer.domain.event import GridEvent
-from optimizer.domain.ids import EvseId
+from optimizer.domain.ids import EvseId, SessionId, SiteId
 from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
+from optimizer.domain.session import Session
 from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.departures import DepartureRecord
@@ -24,7 +25,7 @@ from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
 from scenarios.foresight import carbon_outlook, forecasts_of, tariffs_of
 from scenarios.replay_state import PresentCar, ReplayState
-from scenarios.scenario import Scenario, Told, UnstatedPolicy
+from scenarios.scenario import Scenario, Stay, Told, UnstatedPolicy
 from scenarios.strategies import MILP, Strategy
 
 
@@ -54,8 +55,10 @@ class SteppedControl:
         )
 
     async def begin(self) -> None:
-        """All stations connect and get the limit that holds without the service."""
+        """All stations connect and get the limit that holds without the service; the past is in the book."""
         now = self._state.clock.now()
+        for stay in self._scenario.earlier:
+            await self._state.stores.sessions.save_session(_session_before(stay, self._scenario.site.id))
         for station in self._scenario.site.stations:
             await self._controller.ledger.station_booted(StationBooted(station.id, now, "2.0.1"))
             for evse in station.evses:
@@ -199,3 +202,17 @@ def stated_problem(
     foresight = scenario.information.carbon
     carbon = carbon_outlook(scenario.emissions, foresight, problem.now, problem.boundaries)
     return replace(problem, supply=replace(problem.supply, carbon_kg_per_kwh=carbon))
+
+
+def _session_before(stay: Stay, site_id: SiteId) -> Session:
+    """What the book of sessions holds of a stay that was over before the replay began."""
+    session = stay.session
+    return Session(
+        id=SessionId(f"earlier-{session.id}"),
+        site_id=site_id,
+        evse_id=stay.evse_id,
+        plugged_in_at=session.arrived_at,
+        token_id=session.token_id,
+        unplugged_at=session.departed_at,
+        energy_kwh=stay.vehicle.takes_kwh,
+    )

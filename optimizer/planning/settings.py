@@ -66,7 +66,7 @@ class PlanningSettings:
     Energy put off meets vehicles that are not there yet; what they need together may raise the peak."""
     spread_demand_price: bool = False
     """Whether a demand charge's price is divided by the days left in the month for the plan."""
-    peak_headroom: float = 1.3
+    peak_headroom_factor: float = 1.3
     """Where no past day is known: how many times the power that present vehicles need counts as reached already."""
     use_peak_hint: bool = True
     """Whether a demand charge's peak hint counts as already reached."""
@@ -117,7 +117,7 @@ class PlanningSettings:
             "minimum_run_minutes",
             "front_load_per_kwh_h",
             "front_load_demand_share",
-            "peak_headroom",
+            "peak_headroom_factor",
             "carbon_price_per_kg",
             "setpoint_price_per_kwh",
             "default_energy_kwh",

@@ -128,6 +128,14 @@ class TestSessions:
         with pytest.raises(NotFound, match="nobody"):
             await stores.sessions.sessions(DEPOT, after=SessionId("nobody"))
 
+    async def test_sessions_since_a_moment(self, stores: Stores) -> None:
+        early, late = session_of("early", plugged_in=7.0), session_of("late", plugged_in=9.0)
+        for session in (late, early, session_of("elsewhere", plugged_in=9.5, site_id=OFFICE)):
+            await stores.sessions.save_session(session)
+        assert await stores.sessions.sessions_since(DEPOT, at(7)) == (early, late)
+        assert await stores.sessions.sessions_since(DEPOT, at(7.5)) == (late,)
+        assert await stores.sessions.sessions_since(DEPOT, at(9.1)) == ()
+
     async def test_sessions_come_in_the_order_of_plug_in_page_by_page(self, stores: Stores) -> None:
         late, early, tied = (
             session_of("a", plugged_in=10),
