@@ -7,6 +7,7 @@ import numpy as np
 from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome, ProvenOptimal
 from optimizer.errors import PlanningFailed
 from optimizer.planning.decision import Decision, plan_of
+from optimizer.planning.directions import in_one_direction
 from optimizer.planning.explain import reasons_of
 from optimizer.planning.fallback import fallback_of
 from optimizer.planning.greedy import greedy_basis
@@ -124,6 +125,7 @@ def _marginal_prices(problem: ChargingProblem, model: LinearModel, answer: Solve
 
 def _outcome(solving: Solving, found: Found, bound: float, prices: FloatArray) -> PlanOutcome:
     problem = solving.problem
+    found = in_one_direction(solving, found)
     decision = decision_of(problem, found)
     plan: Plan = plan_of(problem, decision, reasons_of(problem, decision), prices)
     priced = money(problem, found.model) + shaping(problem, found.model)
