@@ -206,6 +206,7 @@ class SolverModel:
         for _ in range(ROUNDS):
             self._set_options(time_limit_s - (perf_counter() - begun), absolute_gap, method)
             self._highs.run()
+            self._doubt_infeasible()
             self._solves += 1
             answer = self._answer(perf_counter() - begun)
             broken = self._broken_rows(answer)
@@ -214,6 +215,12 @@ class SolverModel:
             self._add_rows(broken)
             method = Simplex.DUAL
         return answer
+
+    def _doubt_infeasible(self) -> None:
+        """Solve again without presolve what is said to have no solution: that of HiGHS 1.15 errs with whole numbers."""
+        if self._has_integers and self._highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
+            self._highs.setOptionValue("presolve", "off")
+            self._highs.run()
 
     def _nothing(self) -> SolverAnswer:
         """What there is when no time is left to begin."""

@@ -336,3 +336,23 @@ def test_what_is_below_the_minimum_is_saved_up(monkeypatch: pytest.MonkeyPatch, 
     assert 0.0 in given
     assert all(least_kw - 1e-9 <= power_kw < 2 * least_kw for power_kw in given if power_kw > 0)
     assert energy_kwh(outcome.plan) == pytest.approx(needed_kwh, abs=least_kw / 4)
+
+
+# ---------------------------------------------------------------- what a solver gets wrong
+
+
+def test_a_model_that_presolve_wrongly_calls_infeasible_is_solved_all_the_same() -> None:
+    of = rich_problem(np.random.default_rng(61488))
+    settings = PlanningSettings(near_slots=4, preferences=False, proof_time_s=0.2)
+    outcome = plan_charging(of, settings)
+    assert not isinstance(outcome, Fallback)
+    assert [str(violation) for violation in violations(of, outcome.plan)] == []
+
+
+@pytest.mark.parametrize(("seed", "near_slots"), [(30239, 8), (33397, 4), (33048, 4)])
+def test_nothing_is_burnt_by_flowing_both_ways_and_nothing_overfilled(seed: int, near_slots: int) -> None:
+    """Problems in which a battery charged and discharged at once, or a full vehicle was sent its minimum."""
+    of = rich_problem(np.random.default_rng(seed))
+    settings = PlanningSettings(near_slots=near_slots, proof_time_s=0.2, preferences=seed != 33048)
+    plan = plan_charging(of, settings).plan
+    assert [str(violation) for violation in violations(of, plan)] == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from generated_problems import rich_problem
 from hypothesis import HealthCheck, given, settings
 from planning_cases import problems, random_problem
 
-from optimizer.domain.plan import Plan, ProvenOptimal
+from optimizer.domain.plan import Fallback, Plan, ProvenOptimal
 from optimizer.planning.heuristics import HEURISTICS
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
@@ -107,3 +108,20 @@ def test_every_planner_keeps_every_law_on_two_thousand_problems(block: int) -> N
         plans |= {name: make(problem) for name, make in HEURISTICS.items() if name != "uncontrolled"}
         for name, plan in plans.items():
             assert [str(violation) for violation in violations(problem, plan)] == [], (seed, name)
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("block", range(20))
+def test_every_law_is_kept_whatever_the_operator_chooses(block: int) -> None:
+    """Problems with everything that can be stated, under several lengths of the near slots, with care and without."""
+    for seed in range(block * 50, block * 50 + 50):
+        problem = rich_problem(np.random.default_rng(30_000 + seed))
+        chosen = PlanningSettings(
+            proof_time_s=0.2,
+            near_slots=(0, 1, 2, 4, 8)[seed % 5],
+            preferences=seed % 3 > 0,
+            departure_care=seed % 2 / 2,
+        )
+        outcome = plan_charging(problem, chosen)
+        assert not isinstance(outcome, Fallback), (seed, outcome.reason)
+        assert [str(violation) for violation in violations(problem, outcome.plan)] == [], seed
