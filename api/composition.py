@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -23,7 +23,7 @@ from api.alert_watch import AlertWatch
 from api.app import make_app, make_runner
 from api.audit import StoredAuditTrail, StoredSecurityJournal
 from api.auth import KeyRing
-from api.config import AcceleratedClockSection, Configuration, EntsoePrices, OcppSection
+from api.config import AcceleratedClockSection, Configuration, EndpointSection, EntsoePrices, OcppSection
 from api.departures import DepartureLearner
 from api.jobs import Jobs, Work
 from api.listening import listening
@@ -85,6 +85,8 @@ class RunningService:
     """Where stations connect."""
     control: asyncio.Task[None]
     """Guards and plans; ends only when something is badly wrong."""
+    further_ocpp_ports: tuple[int, ...] = ()
+    """The other ports where stations connect."""
 
 
 def planned_site(configuration: Configuration) -> Site:
@@ -99,8 +101,7 @@ def planned_site(configuration: Configuration) -> Site:
     safe_defaults_kw(site)
     _forecasts(configuration, site)
     _tariffs(configuration, site, tariff, _clock(configuration))
-    _gate(configuration.ocpp, _passwords(configuration, site))
-    _tls(configuration.ocpp)
+    _doors(configuration.ocpp, _passwords(configuration, site))
     _capabilities(configuration)
     _authority(configuration.ocpp)
     _billing_sink(configuration)
@@ -121,8 +122,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     tariffs = _tariffs(configuration, site, tariff, clock)
     forecasts = _forecasts(configuration, site)
     passwords = _passwords(configuration, site)
-    gate = _gate(configuration.ocpp, passwords)
-    tls = _tls(configuration.ocpp)
+    doors = _doors(configuration.ocpp, passwords)
     capabilities = _capabilities(configuration)
     authority = _authority(configuration.ocpp)
     sink = _billing_sink(configuration)
@@ -151,7 +151,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             meters_kept=_meters_kept(configuration),
         )
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
-        central = await _central(configuration, runtime, clock, gate, stores, capabilities, authority)
+        central = await _central(configuration, runtime, clock, doors[0].gate, stores, capabilities, authority)
         gateway.connect(central)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock)
@@ -173,7 +173,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             metrics=metrics,
             readiness=readiness,
         )
-        async with _serving(configuration, service, central, tls, runtime, jobs) as started:
+        async with _serving(configuration, service, central, doors, runtime, jobs) as started:
             yield started
 
 
@@ -207,25 +207,23 @@ async def _serving(
     configuration: Configuration,
     service: Service,
     central: OcppCentralSystem,
-    tls: ssl.SSLContext | None,
+    doors: Sequence[_Door],
     runtime: SiteRuntime,
     jobs: Jobs,
 ) -> AsyncIterator[RunningService]:
     """Everything is made: control, listen; at the end the other way round, readiness first."""
-    http, ocpp = configuration.http, configuration.ocpp
+    http = configuration.http
     app = make_app(service, body_limit_bytes=http.body_limit_bytes)
     http_runner = make_runner(app, shutdown_timeout_s=STOP_PATIENCE_WALL_S)
-    ocpp_runner = web.AppRunner(central.application(), access_log=None, shutdown_timeout=STOP_PATIENCE_WALL_S)
     control = asyncio.create_task(runtime.run(), name="control")
     jobs.every(configuration.jobs.alerts_s, "alerts", AlertWatch(service).look)
     try:
-        async with (
-            listening("ocpp", ocpp_runner, ocpp.host, ocpp.port, tls) as ocpp_port,
-            listening("http", http_runner, http.host, http.port) as http_port,
-        ):
+        async with AsyncExitStack() as stack:
+            ports = [await stack.enter_async_context(_opened(door, central)) for door in doors]
+            http_port = await stack.enter_async_context(listening("http", http_runner, http.host, http.port))
             jobs.start()
             try:
-                yield RunningService(service, http_port, ocpp_port, control)
+                yield RunningService(service, http_port, ports[0], control, tuple(ports[1:]))
             finally:
                 service.readiness.stopping = True
     finally:
@@ -312,12 +310,38 @@ def _passwords(configuration: Configuration, site: Site) -> PasswordStore:
     return StaticCredentials(hashes) if file is None else FilePasswords(file, hashes)
 
 
-def _gate(section: OcppSection, passwords: PasswordStore) -> StationGate:
-    profile = SecurityProfile(section.security_profile)
+@dataclass(frozen=True)
+class _Door:
+    """A port for stations, checked and not yet open."""
+
+    section: str
+    """What the configuration calls it."""
+    place: EndpointSection
+    """Where it is."""
+    gate: StationGate
+    """Who is let in."""
+    tls: ssl.SSLContext | None
+    """How it is encrypted."""
+
+
+def _doors(section: OcppSection, passwords: PasswordStore) -> tuple[_Door, ...]:
+    """Every port for stations, the main one first."""
+    named = [("ocpp", section), *((f"ocpp.further.{index}", one) for index, one in enumerate(section.further))]
+    return tuple(_Door(name, place, _gate(place, section, passwords), _tls(place)) for name, place in named)
+
+
+def _opened(door: _Door, central: OcppCentralSystem) -> AbstractAsyncContextManager[int]:
+    application = central.application(door.gate)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=STOP_PATIENCE_WALL_S)
+    return listening(door.section, runner, door.place.host, door.place.port, door.tls)
+
+
+def _gate(place: EndpointSection, section: OcppSection, passwords: PasswordStore) -> StationGate:
+    profile = SecurityProfile(place.security_profile)
     return StationGate(profile, passwords, section.behaviour.failed_logins_per_minute)
 
 
-def _tls(section: OcppSection) -> ssl.SSLContext | None:
+def _tls(section: EndpointSection) -> ssl.SSLContext | None:
     if section.tls is None or section.security_profile < SecurityProfile.TLS_BASIC:
         return None
     return server_tls(

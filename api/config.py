@@ -168,8 +168,8 @@ class AuthoritySection(Section):
         return self
 
 
-class OcppSection(Section):
-    """The endpoint that stations connect to."""
+class EndpointSection(Section):
+    """A port that stations connect to, with a security profile of its own."""
 
     host: Host = "0.0.0.0"
     """Address to listen on."""
@@ -177,13 +177,28 @@ class OcppSection(Section):
     """Port to listen on; 0: any free one."""
     security_profile: Literal[0, 1, 2, 3]
     """0 none (only in a network of its own), 1 password, 2 password and TLS, 3 TLS with the stations' certificates."""
+    tls: TlsSection | None = None
+    """Certificate of the endpoint, for profiles 2 and 3."""
+
+    @model_validator(mode="after")
+    def _secured(self) -> Self:
+        if self.security_profile in (2, 3) and self.tls is None:
+            raise ValueError(f"security_profile {self.security_profile} needs tls")
+        if self.security_profile == 3 and self.tls is not None and self.tls.client_ca is None:
+            raise ValueError("security_profile 3 needs tls.client_ca")
+        return self
+
+
+class OcppSection(EndpointSection):
+    """The endpoint that stations connect to."""
+
+    further: tuple[EndpointSection, ...] = ()
+    """More ports with other security profiles, for stations that differ, or while they move from one to the next."""
     passwords: tuple[StationPassword, ...] = ()
     """One a station, for profiles 1 and 2; those of ``passwords_file`` go before these."""
     passwords_file: NewFile | None = None
     """JSON file of the hashes that `chargehorizon stations add` and `rotate` make; left out: beside a SQLite
     database."""
-    tls: TlsSection | None = None
-    """Certificate of the endpoint, for profiles 2 and 3."""
     authority: AuthoritySection | None = None
     """Signs the stations' certificates, for profile 3; left out: they are signed elsewhere."""
     proven_forms_file: NewFile | None = None
@@ -191,14 +206,6 @@ class OcppSection(Section):
     database, and with any other database found out anew after each start."""
     behaviour: OcppBehaviour = OcppSettings()
     """Waiting times and limits of the protocol."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.security_profile in (2, 3) and self.tls is None:
-            raise ValueError(f"security_profile {self.security_profile} needs tls")
-        if self.security_profile == 3 and self.tls is not None and self.tls.client_ca is None:
-            raise ValueError("security_profile 3 needs tls.client_ca")
-        return self
 
 
 class ApiKeySection(Section):
@@ -354,8 +361,9 @@ class Configuration(Section):
 
     @model_validator(mode="after")
     def _passwords_have_a_place(self) -> Self:
-        if self.ocpp.security_profile in (1, 2) and not self.ocpp.passwords and self.passwords_file is None:
-            raise ValueError(f"security_profile {self.ocpp.security_profile} needs ocpp.passwords or a passwords_file")
+        asking = [one.security_profile for one in (self.ocpp, *self.ocpp.further) if one.security_profile in (1, 2)]
+        if asking and not self.ocpp.passwords and self.passwords_file is None:
+            raise ValueError(f"security_profile {asking[0]} needs ocpp.passwords or a passwords_file")
         return self
 
 

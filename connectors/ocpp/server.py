@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 from aiohttp import WSCloseCode, web
 
+from connectors.clock import SystemClock
 from connectors.ocpp.capability import CapabilityStore, MemoryCapabilities, StationIdentity
 from connectors.ocpp.contact import StationContact
 from connectors.ocpp.conversation import Conversation
@@ -77,7 +78,8 @@ class OcppCentralSystem:
         self._clock: Final = clock
         self._settings: Final = settings
         self._gate: Final = gate
-        self._desk: Final = desk or SecurityDesk(clock)
+        # Certificates end by real time, whatever the injected clock shows.
+        self._desk: Final = desk or SecurityDesk(SystemClock())
         wall_s = clock.wall_seconds(1.0)
         delay = timedelta(seconds=WIRE_DELAY_S / wall_s if wall_s > 0 else WIRE_DELAY_S)
         threshold = timedelta(seconds=settings.skew_threshold_s) + 2 * delay
@@ -114,11 +116,20 @@ class OcppCentralSystem:
             if record is not None and record.identity is None and (boot.vendor or boot.model):
                 record.identity = StationIdentity(boot.vendor, boot.model, boot.firmware)
 
-    def application(self) -> web.Application:
-        """An aiohttp application that serves ``GET /ocpp/{station_id}`` and closes its connections on shutdown."""
+    def application(self, gate: StationGate | None = None) -> web.Application:
+        """An aiohttp application that serves ``GET /ocpp/{station_id}`` and closes its connections on shutdown.
+
+        Args:
+            gate: Checks who connects there; ``None``: the one that the system was made with. One station may come by
+                either of several applications; its newest connection counts.
+        """
         application = web.Application()
-        application.router.add_get("/ocpp/{station_id}", self.handle)
-        application.router.add_get("/ocpp/{station_id}/", self.handle)
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            return await self.handle(request, gate or self._gate)
+
+        application.router.add_get("/ocpp/{station_id}", serve)
+        application.router.add_get("/ocpp/{station_id}/", serve)
 
         async def close(_application: web.Application) -> None:
             await self.close()
@@ -141,7 +152,7 @@ class OcppCentralSystem:
             still = sum(not link.ended.is_set() for link in links)
             self._log.error("messages still being handled at shutdown", connections=still)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request, gate: StationGate) -> web.StreamResponse:
         """Serve one websocket of a station until it ends."""
         station_id = StationId(request.match_info["station_id"])
         record = self._records.get(station_id)
@@ -150,7 +161,7 @@ class OcppCentralSystem:
             self._reports.met_stranger(station_id, request.remote or "", self._clock.now())
             await self._desk.event(station_id, "station.unknown", f"from {request.remote}", kind="")
             raise web.HTTPNotFound(text="unknown station")
-        await self._let_in(request, record)
+        await self._let_in(request, record, gate)
         if self._closing:
             raise web.HTTPServiceUnavailable(headers={"Retry-After": "10"})
         self._limit_reconnects(station_id)
@@ -178,10 +189,10 @@ class OcppCentralSystem:
         await self.converse(station_id, version, socket, abort, silence_limit_s, certificate_ends_at=ends_at)
         return socket
 
-    async def _let_in(self, request: web.Request, record: StationRecord) -> None:
+    async def _let_in(self, request: web.Request, record: StationRecord, gate: StationGate) -> None:
         """Return when the gate lets the station in; where it does not, its operator is told why."""
         try:
-            await self._gate.admit(request, record.station.id)
+            await gate.admit(request, record.station.id)
         except web.HTTPException as refusal:
             why = f"from {request.remote}: {refusal.status} {refusal.text or ''}"
             record.health.refused(self._clock.now(), why)

@@ -92,6 +92,8 @@ MISTAKES = {
     "passwords forgotten": (lambda example: at("ocpp.passwords", [])(at("storage.url", "postgresql://nowhere/x")(example)),
                             "(file) = ", "security_profile 1 needs ocpp.passwords or a passwords_file"),
     "TLS forgotten": (at("ocpp.security_profile", 2), "ocpp = ", "security_profile 2 needs tls"),
+    "TLS forgotten at a further port": (at("ocpp.further", [{"port": 9001, "security_profile": 3}]), "ocpp.further[0] = ",
+                                        "security_profile 3 needs tls"),
     "no API key": (at("http.api_keys", []), "http.api_keys = []", "at least 1 item"),
     "a key instead of its hash": (at("http.api_keys.0.sha256", "secret"), "http.api_keys[0].sha256", "pattern"),
     "a scope nobody knows": (at("http.api_keys.0.scopes", ["write"]), "http.api_keys[0].scopes[0] = 'write'", "'read'"),

@@ -324,16 +324,23 @@ async def installed(cars: Cars, purpose: ProfilePurpose, since: datetime | None 
     ]
 
 
-async def test_a_station_without_its_password_stays_outside(tmp_path: Path) -> None:
-    configuration = load_configuration(with_passwords(tmp_path), NO_SECRETS)
-    async with ClientSession() as http, running(configuration) as started:
+async def test_a_station_without_its_password_stays_outside_unless_a_port_asks_for_none(tmp_path: Path) -> None:
+    path = with_passwords(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    content["ocpp"]["further"] = [{"host": "127.0.0.1", "port": 0, "security_profile": 0}]
+    path.write_text(yaml.safe_dump(content))
+    async with ClientSession() as http, running(load_configuration(path, NO_SECRETS)) as started:
         service, passwords = started.service, PASSWORDS | {"B": PASSWORDS["A"]}
         cars = Cars(service.clock, started.ocpp_port, http, service.site, passwords)
         api = Api(http, started.http_port)
         async with beside(*(station.run() for station in cars.stations)):
             status = await until(api.status, lambda now: any(one["online"] for one in now["connectors"]))
-    assert {one["evse_id"]: one["online"] for one in status["connectors"]} == {"A": True, "B": False}
-    assert [station.connections for station in cars.stations] == [1, 0]
+        assert {one["evse_id"]: one["online"] for one in status["connectors"]} == {"A": True, "B": False}
+        assert [station.connections for station in cars.stations] == [1, 0]
+        (open_port,) = started.further_ocpp_ports
+        others = Cars(service.clock, open_port, http, service.site, NO_PASSWORDS)
+        async with beside(*(station.run() for station in others.stations)):
+            await until(api.status, lambda now: all(one["online"] for one in now["connectors"]))
 
 
 async def test_a_taken_port_is_told_and_nothing_stays_open(tmp_path: Path) -> None:

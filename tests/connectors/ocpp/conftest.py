@@ -231,6 +231,7 @@ class Bench:
     url: str
     client: ClientSession
     stations: list[ScriptedStation] = field(default_factory=list)
+    runners: list[web.AppRunner] = field(default_factory=list)
 
     async def station(
         self, station_id: str = "S16", version: str | None = "ocpp1.6", **options: Any
@@ -310,7 +311,8 @@ def open_bench() -> Callable[..., Any]:
             finally:
                 for station in bench.stations:
                     await station.close()
-                await runner.cleanup()
+                for further in (*bench.runners, runner):
+                    await further.cleanup()
 
     return opened
 

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError, WSServerHandshakeError
+from aiohttp import ClientConnectorError, ClientOSError, ServerDisconnectedError, WSServerHandshakeError, web
 from structlog.testing import capture_logs
 
 from connectors.ocpp.security import (
@@ -205,3 +205,36 @@ class TestTls:
             server_tls(
                 SecurityProfile.TLS_CLIENT_CERTIFICATE, path, path, CERTIFICATES / authority if authority else None
             )
+
+
+class TestSeveralDoors:
+    async def test_each_profile_has_a_port_of_its_own_and_the_newest_connection_counts(self, open_bench) -> None:
+        """A station moves from no password to a password to its certificate, and never is two stations."""
+        server = CERTIFICATES / "server.pem"
+        mutual = SecurityProfile.TLS_CLIENT_CERTIFICATE
+        doors = [
+            (gate(), None, {"headers": basic("S16", KEY)}, {}),
+            (
+                StationGate(mutual),
+                server_tls(mutual, server, server, CERTIFICATES / "authority.pem"),
+                {"ssl": client_tls("station_S16.pem")},
+                {"headers": basic("S16", KEY), "ssl": client_tls()},
+            ),
+        ]
+        async with open_bench() as bench:
+            at_first = await bench.booted()
+            for admits, tls, right, wrong in doors:
+                runner = web.AppRunner(bench.system.application(admits), access_log=None)
+                await runner.setup()
+                await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+                url = f"{'wss' if tls else 'ws'}://127.0.0.1:{runner.addresses[0][1]}/ocpp/S16"
+                with pytest.raises((WSServerHandshakeError, ClientOSError, ServerDisconnectedError)):
+                    await bench.client.ws_connect(url, protocols=("ocpp1.6",), **wrong)
+                assert not at_first.socket.closed, "who is not let in pushes nobody out"
+                bench.url = url.removesuffix("S16")
+                newer = await bench.station("S16", **right)
+                assert (await newer.boot())["status"] == "Accepted"
+                assert await at_first.gone() == 1008
+                at_first = newer
+                bench.runners.append(runner)
+            assert bench.system.is_online(S16)
