@@ -18,7 +18,7 @@ from enum import StrEnum
 from math import ceil, floor
 
 from connectors.ocpp.capability import PlanPurpose, RateUnit, StationCapability
-from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.charger import LimitPeriod, shortened
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import CurrentType, Evse
 
@@ -111,7 +111,7 @@ def plan_profile(
     paths = evse.current_paths if phases is None else min(phases, evse.current_paths)
     is_tx_profile = transaction_id is not None and capability.plan_purpose is PlanPurpose.TX_PROFILE
     start = now - backdate
-    kept = few_periods(in_force_from(periods, now), capability.max_periods)
+    kept = shortened(in_force_from(periods, now), capability.max_periods)
     absolute = capability.absolute
     pieces = [
         ProfilePeriod(
@@ -200,30 +200,6 @@ def in_force_from(periods: Sequence[LimitPeriod], now: datetime) -> tuple[LimitP
         if period.start > max(now, current.start) and period.net_kw != kept[-1].net_kw:
             kept.append(period)
     return tuple(kept)
-
-
-def few_periods(periods: Sequence[LimitPeriod], greatest_number: int) -> tuple[LimitPeriod, ...]:
-    """At most ``greatest_number`` periods that nowhere permit more than ``periods``.
-
-    Neighbours are joined at the lesser limit, those first that give up the least energy. The first period, which holds
-    now, and the last, which is the safe value, stay as they are while there are others to join.
-    """
-    kept = list(periods)
-    while len(kept) > max(greatest_number, 1):
-        costs = {index: _joining_cost_kwh(kept, index) for index in range(1, len(kept) - 2)}
-        # With three periods or fewer left, the first gives way: it lasts the shortest and the plan is renewed in it.
-        index = min(costs, key=costs.__getitem__) if costs else 0
-        kept[index : index + 2] = [kept[index].joined_with(kept[index + 1])]
-    return tuple(kept)
-
-
-def _joining_cost_kwh(periods: Sequence[LimitPeriod], index: int) -> float:
-    """Energy given up when period ``index`` and the next are joined at the lesser limit [kWh]."""
-    first, second, after = periods[index : index + 3]
-    joined_kw = first.joined_with(second).net_kw
-    first_h = (second.start - first.start) / timedelta(hours=1)
-    second_h = (after.start - second.start) / timedelta(hours=1)
-    return abs(first.net_kw - joined_kw) * first_h + abs(second.net_kw - joined_kw) * second_h
 
 
 def rounded_down(evse: Evse, limit_kw: float, capability: StationCapability, paths: int | None = None) -> float:

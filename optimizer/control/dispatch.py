@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from optimizer.control.bounds import effective_state, is_for, may_be_sent_again
 from optimizer.control.ceilings import Feeder
-from optimizer.control.profile import SAME_KW, falling, period_at, says_the_same, shortened
+from optimizer.control.profile import SAME_KW, falling, merged, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
-from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState
+from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState, shortened
 from optimizer.domain.plan import BindingKind, BindingReason, Plan, SessionPlan
 from optimizer.domain.session import Session
 
@@ -141,7 +141,7 @@ def profile_of(
         level_a = feeder.stepped_a(wanted_a)
         periods.append(LimitPeriod(max(start, at), feeder.evse.power_kw(level_a)))
     tail = LimitPeriod(max(span_end, at), safe_kw)
-    return shortened([*falling(periods), tail], settings.greatest_periods)
+    return merged(shortened([*falling(periods), tail], settings.greatest_periods))
 
 
 def _may_be_due(view: GuardView, connector: Connector, session: Session, settings: ControlSettings) -> bool:

@@ -8,18 +8,25 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import datetime
 
 from optimizer.control.bounds import STANDBY_KW
+from optimizer.control.claims import Claims, is_taken
 from optimizer.control.habits import no_habit
 from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
-from optimizer.control.profile import SAME_KW
 from optimizer.control.settings import ControlSettings
+from optimizer.control.stay_rules import (
+    NO_TRANSACTION,
+    OCCUPIED,
+    UNPLUGGED_REASONS,
+    VACANT,
+    as_its_state_says,
+    is_other_stay,
+    register_sample,
+)
 from optimizer.control.targets import (
     default_target,
-    reservation_target,
     vehicle_as_stated,
     vehicle_target,
     with_targets,
@@ -37,29 +44,13 @@ from optimizer.domain.charger import (
 from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason
 from optimizer.domain.moment import Interval
-from optimizer.domain.reservation import Reservation, ReservationStatus
+from optimizer.domain.reservation import Reservation
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Evse, Site
 from optimizer.errors import NotFound
 from optimizer.ports import Clock, Stores
 
 _LOG = logging.getLogger(__name__)
-
-OCCUPIED = frozenset(
-    {
-        ConnectorStatus.PREPARING,
-        ConnectorStatus.CHARGING,
-        ConnectorStatus.SUSPENDED_BY_EVSE,
-        ConnectorStatus.SUSPENDED_BY_VEHICLE,
-        ConnectorStatus.FINISHING,
-    }
-)
-VACANT = frozenset({ConnectorStatus.AVAILABLE, ConnectorStatus.RESERVED})
-"""States in which no vehicle is plugged in."""
-NO_TRANSACTION = frozenset({"", "0", "-1"})
-"""Ids that stations send when they know of no transaction."""
-UNPLUGGED_REASONS = frozenset({"EVDisconnected"})
-"""OCPP stop reasons that mean that the cable is out."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +113,7 @@ class SessionLedger:
         self._is_surveyed = False
         self._doubtful: set[EvseId] = set()
         self._meters = MeterBook(stores, settings)
+        self._claims = Claims(site.id, stores, settings)
 
     @asynccontextmanager
     async def _change_at(self, evse_id: EvseId) -> AsyncIterator[None]:
@@ -175,7 +167,7 @@ class SessionLedger:
             elif event.status in VACANT and session is not None:
                 ended = await self._plug_out(session, event.at, connector)
             elif session is not None and is_newest:
-                told = _as_its_state_says(session, connector, evse, event, self._settings)
+                told = as_its_state_says(session, connector, evse, event, self._settings)
                 if told != session:
                     await self._stores.sessions.save_session(told)
                     news = f"vehicle at {evse.id} is {event.status.replace('_', ' ')}"
@@ -188,15 +180,15 @@ class SessionLedger:
         """Whether a token may charge at one EVSE of the station at least."""
         if not self._knows_token(token_id):
             return False
-        claims = await self._claims(at)
+        claims = await self._claims.waiting_at(at)
         evses = [evse for evse in self._site.evses.values() if evse.station_id == station_id]
-        return any(not self._is_taken(evse, token_id, claims) for evse in evses)
+        return any(not is_taken(evse, token_id, claims) for evse in evses)
 
     async def may_start(self, evse_id: EvseId, token_id: TokenId) -> bool:
         """Whether a token may begin to charge at an EVSE now."""
         if not self._knows_token(token_id):
             return False
-        return not self._is_taken(self._site.evses[evse_id], token_id, await self._claims(self._clock.now()))
+        return not is_taken(self._site.evses[evse_id], token_id, await self._claims.waiting_at(self._clock.now()))
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
@@ -212,10 +204,10 @@ class SessionLedger:
         ended = None
         async with self._change_at(evse.id):
             active = await self._active(evse.id)
-            if active is not None and _is_other_stay(active, event):
+            if active is not None and is_other_stay(active, event):
                 ended = await self._end(active, max(event.at, active.plugged_in_at))
                 active = None
-            session, opened = await self._open(event, evse, active, await self._claims(event.at))
+            session, opened = await self._open(event, evse, active, await self._claims.waiting_at(event.at))
         if ended is not None:
             await self._tell_ended(ended)
         self._listeners.on_change(f"transaction at {evse.id}")
@@ -248,7 +240,7 @@ class SessionLedger:
         if opened.session_id == session.id and session.is_active:
             self._active_id[evse.id] = session.id
         if event.register_kwh is not None:
-            sample = _register_sample(event.station_id, evse, event.at, opened.transaction_id, event.register_kwh)
+            sample = register_sample(event.station_id, evse, event.at, opened.transaction_id, event.register_kwh)
             await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_BEGIN), evse)
         return await self._stores.sessions.session(opened.session_id), opened
 
@@ -260,9 +252,9 @@ class SessionLedger:
         habit = self._habit(session)
         if habit is not None:
             session = with_targets(session, (habit,))
-        session = await self._with_reservation(session, evse, claims)
+        session = await self._claims.fulfilled(session, evse, claims)
         if token_id is not None:
-            allowed = self._knows_token(token_id) and not self._is_taken(evse, token_id, claims)
+            allowed = self._knows_token(token_id) and not is_taken(evse, token_id, claims)
             session = replace(session, may_charge=allowed)
         return session
 
@@ -270,18 +262,6 @@ class SessionLedger:
         if event.transaction_id is None:
             return None
         return await self._stores.sessions.session_of_transaction(event.station_id, event.transaction_id)
-
-    async def _with_reservation(self, session: Session, evse: Evse, claims: Sequence[Reservation]) -> Session:
-        """Fulfil the reservation that the session's token holds, if it holds one for this EVSE or for any."""
-        mine = [claim for claim in claims if claim.token_id == session.token_id and claim.evse_id in (None, evse.id)]
-        if not mine or session.reservation_id is not None:
-            return session
-        claim = min(mine, key=lambda held: (held.evse_id is None, held.window.start))
-        fulfilled = replace(claim, status=ReservationStatus.FULFILLED, version=claim.version + 1)
-        await self._stores.reservations.save(fulfilled)
-        session = replace(session, reservation_id=claim.id, tier=min(session.tier, claim.tier))
-        target = reservation_target(claim)
-        return with_targets(session, (target,)) if target is not None else session
 
     async def transaction_finished(self, event: TransactionFinished) -> None:
         """Close the transaction; its session lasts until the vehicle is unplugged."""
@@ -293,7 +273,7 @@ class SessionLedger:
         ended = None
         async with self._change_at(evse.id):
             # Kept without a register too: it says that no more meter values follow.
-            sample = _register_sample(event.station_id, evse, event.at, event.transaction_id, event.register_kwh)
+            sample = register_sample(event.station_id, evse, event.at, event.transaction_id, event.register_kwh)
             await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_END), evse)
             session = await self._stores.sessions.session(session.id)
             was_active = session.is_active
@@ -528,58 +508,3 @@ class SessionLedger:
     def _not_ahead(self, at: datetime) -> datetime:
         """A station's time, unless its clock is ahead of ours [UTC]."""
         return min(at, self._clock.now())
-
-    # --- reservations -----------------------------------------------------------------------------------------------
-
-    async def _claims(self, at: datetime) -> tuple[Reservation, ...]:
-        """Reservations that nobody has claimed and whose time to come is now."""
-        early = timedelta(minutes=self._settings.early_arrival_minutes)
-        held = await self._stores.reservations.reservations(self._site.id, at, at + early + timedelta(microseconds=1))
-        return tuple(
-            one
-            for one in held
-            if one.status is ReservationStatus.RESERVED
-            and at < one.window.start + timedelta(minutes=one.no_show_after_minutes)
-        )
-
-    def _is_taken(self, evse: Evse, token_id: TokenId, claims: Sequence[Reservation]) -> bool:
-        """Whether an EVSE waits for another token than this."""
-        here = [claim for claim in claims if claim.evse_id == evse.id]
-        return bool(here) and all(claim.token_id != token_id for claim in here)
-
-
-def _as_its_state_says(
-    session: Session, connector: Connector, evse: Evse, event: ConnectorReported, settings: ControlSettings
-) -> Session:
-    """What a state tells at once of the vehicle's own limit, long before samples show it.
-
-    A vehicle that is suspended on its own account though it may charge takes nothing: it is full, or waits. One that
-    charges again takes something.
-    """
-    setpoint = connector.setpoint
-    settled = event.at - timedelta(seconds=settings.settle_s)
-    may_charge = setpoint is None or min(setpoint.limit_at_kw(event.at), setpoint.limit_at_kw(settled)) >= (
-        evse.min_power_kw - SAME_KW
-    )
-    if event.status is ConnectorStatus.SUSPENDED_BY_VEHICLE and session.transaction_id is not None and may_charge:
-        return replace(session, accepted_power_kw=0.0)
-    if event.status is ConnectorStatus.CHARGING and session.accepted_power_kw == 0.0:
-        return replace(session, accepted_power_kw=None)
-    return session
-
-
-def _is_other_stay(active: Session, event: TransactionBegun) -> bool:
-    """Whether a new transaction must be of another vehicle than the one thought to be there."""
-    return (
-        active.token_id is not None
-        and event.token_id is not None
-        and active.token_id != event.token_id
-        and event.at >= active.plugged_in_at
-        and event.transaction_id != active.transaction_id
-    )
-
-
-def _register_sample(
-    station_id: StationId, evse: Evse, at: datetime, transaction_id: TransactionId, register_kwh: Decimal | None
-) -> MeterSample:
-    return MeterSample(station_id, evse.id, at, transaction_id, register_kwh=register_kwh)

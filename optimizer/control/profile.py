@@ -74,32 +74,6 @@ def clipped(periods: Sequence[LimitPeriod], limit_kw: float) -> tuple[LimitPerio
     return merged([*(replace(period, limit_kw=min(period.limit_kw, limit_kw)) for period in body), tail])
 
 
-def shortened(periods: Sequence[LimitPeriod], greatest_count: int) -> tuple[LimitPeriod, ...]:
-    """At most ``greatest_count`` pieces, never above the original; first and last piece stay as they are.
-
-    Of all joints between inner pieces the one goes whose removal costs the least energy, the lower limit then holds.
-    """
-    pieces = list(periods)
-    while len(pieces) > greatest_count:
-        losses = [(_joining_loss_kwh(pieces, index), index) for index in range(1, len(pieces) - 2)]
-        if not losses:
-            # Only the first, one inner and the safe piece are left: the first takes in the inner one.
-            first, inner, *rest = pieces
-            pieces = [first.joined_with(inner), *rest]
-            continue
-        _, index = min(losses)
-        pieces[index : index + 2] = [pieces[index].joined_with(pieces[index + 1])]
-    return merged(pieces)
-
-
-def _joining_loss_kwh(pieces: Sequence[LimitPeriod], index: int) -> float:
-    first, second, third = pieces[index], pieces[index + 1], pieces[index + 2]
-    joined_kw = first.joined_with(second).net_kw
-    first_h = (second.start - first.start) / timedelta(hours=1)
-    second_h = (third.start - second.start) / timedelta(hours=1)
-    return abs(first.net_kw - joined_kw) * first_h + abs(second.net_kw - joined_kw) * second_h
-
-
 def says_the_same(
     held: Sequence[LimitPeriod], wanted: Sequence[LimitPeriod], at: datetime, settings: ControlSettings
 ) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ from enum import StrEnum
 
 from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
 from optimizer.domain.metering import MeterSample
+from optimizer.domain.moment import hours_between
 from optimizer.errors import InvalidInput
 
 
@@ -64,6 +66,30 @@ class LimitPeriod:
         """A piece from this one's start that permits no more than either, in both directions."""
         limit_kw, discharge_kw = min(self.limit_kw, other.limit_kw), min(self.discharge_kw, other.discharge_kw)
         return LimitPeriod(self.start, limit_kw, discharge_kw)
+
+
+def shortened(periods: Sequence[LimitPeriod], greatest_count: int) -> tuple[LimitPeriod, ...]:
+    """At most ``greatest_count`` pieces that nowhere permit more than ``periods``.
+
+    Neighbours are joined at the lesser limit, those first that give up the least energy. The first piece, which holds
+    now, and the last, the safe value, stay as they are while there are others to join; then the first takes in the
+    next: it lasts the shortest, and the plan is told anew within it.
+    """
+    pieces = list(periods)
+    while len(pieces) > max(greatest_count, 1):
+        losses_kwh = {index: _joining_loss_kwh(pieces, index) for index in range(1, len(pieces) - 2)}
+        index = min(losses_kwh, key=losses_kwh.__getitem__) if losses_kwh else 0
+        pieces[index : index + 2] = [pieces[index].joined_with(pieces[index + 1])]
+    return tuple(pieces)
+
+
+def _joining_loss_kwh(pieces: Sequence[LimitPeriod], index: int) -> float:
+    """Energy given up when a piece and the next are joined at the lesser limit [kWh]."""
+    first, second, third = pieces[index : index + 3]
+    joined_kw = first.joined_with(second).net_kw
+    first_h = hours_between(first.start, second.start)
+    second_h = hours_between(second.start, third.start)
+    return abs(first.net_kw - joined_kw) * first_h + abs(second.net_kw - joined_kw) * second_h
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from connectors.ocpp.capability import PlanPurpose, RateUnit, StationCapability
 from connectors.ocpp.settings import Version
 from connectors.ocpp.translate_profile import (
     ProfilePurpose,
-    few_periods,
     in_force_from,
     plan_profile,
     rounded_down,
@@ -22,7 +21,7 @@ from connectors.ocpp.translate_profile import (
 )
 from connectors.ocpp.v16_calls import Calls16
 from connectors.ocpp.v201_calls import Calls201
-from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.charger import LimitPeriod, shortened
 from optimizer.domain.ids import CircuitId, EvseId, StationId, TransactionId
 from optimizer.domain.site import CurrentType, Evse, Phase, Wiring
 
@@ -159,11 +158,11 @@ class TestPeriods:
 
     def test_few_periods_join_where_least_is_lost(self) -> None:
         periods = (at(0, 10.0), at(15, 8.0), at(30, 7.9), at(45, 3.0), at(60, 4.14))
-        kept = few_periods(periods, 4)
+        kept = shortened(periods, 4)
         assert [period.limit_kw for period in kept] == [10.0, 7.9, 3.0, 4.14]
 
     def test_only_one_period_is_the_least_of_what_holds_now_and_the_safe_value(self) -> None:
-        assert [period.limit_kw for period in few_periods((at(0, 10.0), at(15, 2.0), at(30, 4.14)), 1)] == [2.0]
+        assert [period.limit_kw for period in shortened((at(0, 10.0), at(15, 2.0), at(30, 4.14)), 1)] == [2.0]
 
     @given(
         st.lists(st.tuples(st.integers(1, 90), st.floats(0, 22)), min_size=1, max_size=40),
@@ -174,7 +173,7 @@ class TestPeriods:
         for length, limit_kw in pieces:
             periods.append(at(minute, limit_kw))
             minute += length
-        kept = few_periods(periods, greatest_number)
+        kept = shortened(periods, greatest_number)
         assert len(kept) <= greatest_number
         assert kept[0].start == periods[0].start
         assert all(before.start < after.start for before, after in pairwise(kept))

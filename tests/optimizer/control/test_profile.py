@@ -16,10 +16,9 @@ from optimizer.control.profile import (
     limit_at_kw,
     merged,
     says_the_same,
-    shortened,
 )
 from optimizer.control.settings import ControlSettings
-from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.charger import LimitPeriod, shortened
 from optimizer.errors import InvalidInput
 
 MINUTE = timedelta(minutes=1)
@@ -69,7 +68,7 @@ def test_a_profile_never_rises_by_itself(before: str, after: str) -> None:
     ],
 )
 def test_shortening(case: str, before: str, count: int, after: str) -> None:
-    shorter = shortened(drawn(before), count)
+    shorter = merged(shortened(drawn(before), count))
     assert len(shorter) <= count, case
     assert as_text(shorter, len(before) - 1) == after.replace("|", ""), case
 
