@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from io import StringIO
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -140,27 +141,33 @@ class CsvRow:
             raise self.refused(column, fix) from error
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[CsvRow]:
-    """Return the rows of a CSV file whose header holds ``columns``; commas or semicolons separate.
+def read_csv(path: Path, columns: Iterable[str], separator: str | None = None) -> list[CsvRow]:
+    """Return the rows of a CSV file whose header holds ``columns``.
 
-    With semicolons a comma is the decimal sign, as in Danish and German exports.
+    Args:
+        path: The file.
+        columns: What the header must hold.
+        separator: What stands between cells, which are then left as they are. ``None``: commas or semicolons, whichever
+            the header has; with semicolons a comma is the decimal sign, as in Danish and German exports.
 
     Raises:
         InvalidDataFile: The file cannot be read, has no rows, lacks a column, or a row has too few or too many cells.
     """
     text = read_text(path)
-    separator = _separator(text)
-    header, *lines = _csv_lines(path, text) or [[]]
+    found = _separator(text) if separator is None else separator
+    lines = _csv_lines(path, text, found)
+    header = lines[0][1] if lines else []
     for column in columns:
         if column not in header:
-            raise InvalidDataFile("header", ",".join(header), f"must have a column {column}", where=str(path))
+            raise InvalidDataFile("header", found.join(header), f"must have a column {column}", where=str(path))
+    has_decimal_commas = separator is None and found == ";"
     rows = []
-    for line, cells in enumerate(lines, start=2):
+    for line, cells in lines[1:]:
         if not cells:
             continue
         if len(cells) != len(header):
-            raise InvalidDataFile(f"line {line}", separator.join(cells), f"give {len(header)} cells", where=str(path))
-        plain = [cell.replace(",", ".") for cell in cells] if separator == ";" else cells
+            raise InvalidDataFile(f"line {line}", found.join(cells), f"give {len(header)} cells", where=str(path))
+        plain = [cell.replace(",", ".") for cell in cells] if has_decimal_commas else cells
         rows.append(CsvRow(path, line, dict(zip(header, plain, strict=True))))
     if not rows:
         raise InvalidDataFile("file", str(path), "give at least one row under the header")
@@ -191,18 +198,18 @@ def csv_header(path: Path) -> list[str]:
     Raises:
         InvalidDataFile: The file cannot be read or is empty.
     """
-    lines = _csv_lines(path, read_text(path))
-    if not lines or not lines[0]:
+    text = read_text(path)
+    lines = _csv_lines(path, text, _separator(text))
+    if not lines or not lines[0][1]:
         raise InvalidDataFile("file", str(path), "give a header line and rows")
-    return lines[0]
+    return lines[0][1]
 
 
-def _csv_lines(path: Path, text: str) -> list[list[str]]:
+def _csv_lines(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Cells of each record, with the line on which it ends."""
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        return [
-            [cell.strip() for cell in cells]
-            for cells in csv.reader(text.splitlines(), delimiter=_separator(text), strict=True)
-        ]
+        return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise InvalidDataFile("file", str(path), f"must be CSV ({error})") from error
 

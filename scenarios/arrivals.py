@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from connectors.documents import read_csv, read_text
 from optimizer.domain.ids import TokenId
 from optimizer.domain.moment import hours_between
 from optimizer.errors import InvalidDataFile
-from scenarios.csv_rows import read_rows, read_text
 
 Value = TypeVar("Value")
 
@@ -209,8 +209,8 @@ def read_sessions_csv(path: Path, layout: CsvLayout) -> Recording:
     """
     if layout.time_zone:
         _zone(path, layout.time_zone)
-    rows = read_rows(path, layout.required_columns, layout.delimiter)
-    readers = [_RowReader(path, line, row, layout) for line, row in rows]
+    rows = read_csv(path, sorted(layout.required_columns), layout.delimiter)
+    readers = [_RowReader(path, row.line, row.cells, layout) for row in rows]
     return _without_overlaps((reader.where, _session_of_row(reader)) for reader in readers)
 
 

