@@ -47,10 +47,10 @@ def replay_table(result: ReplayResult) -> Table:
         table.add_row(name, *(text(one) for one in columns.values()), style="bold" if name == "total" else None)
     _add_optional(table, columns)
     table.add_section()
-    table.add_row("limits sent, pauses", f"{figures.setpoint_changes:,}, {figures.pauses:,}", "", "")
+    table.add_row("limits sent, pauses", f"{figures.setpoint_changes:,}, {figures.pauses:,}")
     plans = f"{figures.solves:,}, {figures.solve_s_p50 * 1e3:.1f} ms, {figures.solve_s_p99 * 1e3:.1f} ms"
-    table.add_row("plans; half and 99 % within", plans, "", "")
-    table.add_row("made by a heuristic instead", str(figures.fallbacks), "", "")
+    table.add_row("plans; half and 99 % within", plans)
+    table.add_row("made by a heuristic instead", str(figures.fallbacks))
     walls = [f"{one.wall_s:.1f} s" for one in columns.values()]
     table.add_row("replayed in", *walls)
     return table

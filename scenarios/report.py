@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from optimizer.domain.event import GridEventKind
 from optimizer.planning.problem import FloatArray
 from scenarios.metrics import CourseFigures, above_optimum_share, saved_share
 from scenarios.outcomes import Course, StayOutcome
 from scenarios.replay import ReplayResult
 from scenarios.replay_bill import step_prices_per_kwh
+from scenarios.scenario import Foresight, TargetPolicy
 from scenarios.svg_charts import (
     Axis,
     Line,
@@ -33,12 +35,23 @@ LONGEST_DETAIL = timedelta(days=2)
 LISTED = 15
 """How many stays with missing energy are listed."""
 
+TOLD = {
+    TargetPolicy.RECORDED: "Departure and energy of each car were known when it was plugged in, nothing before.",
+    TargetPolicy.STATED: "Control knew what drivers said when they said it; many were wrong, and some said nothing.",
+    TargetPolicy.NONE: "Nobody said anything; what to expect was learnt from the stays that had ended.",
+}
+FORESEEN = {
+    Foresight.PERFECT: "as it came about",
+    Foresight.PERSISTENCE: "as it was the day before",
+    Foresight.RECORDED: "by a forecast made beforehand",
+}
+
 STYLE = """
 :root{--ink:#1f2328;--soft:#57606a;--line:#d8dee4;--paper:#fff;--tint:#f6f8fa}
 *{box-sizing:border-box}body{margin:0;color:var(--ink);background:var(--tint);font:16px/1.55 system-ui,sans-serif}
 main{max-width:1060px;margin:0 auto;padding:28px 24px 64px;background:var(--paper)}
 h1{font-size:1.7rem;margin:.2em 0}h2{font-size:1.2rem;margin:2.2em 0 .3em}p{max-width:46em;margin:.4em 0 .8em}
-.soft,figcaption{color:var(--soft);font-size:.92rem}figure{margin:0}
+.soft{color:var(--soft);font-size:.92rem}figure{margin:0;overflow-x:auto}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:12px;margin:18px 0}
 .card{border:1px solid var(--line);border-radius:8px;padding:12px 14px}.card b{display:block;font-size:1.45rem}
 svg{width:100%;height:auto;display:block}text{font:12px system-ui,sans-serif;fill:var(--soft)}text.small{font-size:9px}
@@ -50,7 +63,10 @@ text.unit{font-style:italic}
 vertical-align:middle;margin-right:6px}.swatch.dashed{border-top-style:dashed}
 table{border-collapse:collapse;margin:8px 0;font-size:.94rem}th,td{padding:4px 12px 4px 0;text-align:right}
 th:first-child,td:first-child{text-align:left}thead th{border-bottom:2px solid var(--line)}
-tbody td{border-bottom:1px solid var(--line)}
+tbody td{border-bottom:1px solid var(--line);white-space:nowrap}
+@media(max-width:700px){main{padding:14px 12px 40px}svg{min-width:780px}text{font-size:14px}text.small{font-size:10px}
+.legend{margin-left:0}.cards{grid-template-columns:1fr 1fr;gap:8px}.card b{font-size:1.2rem}.wide::before{
+content:"Wider than the screen: move it sideways.";color:var(--soft);font-size:.8rem}}
 """
 
 
@@ -191,7 +207,7 @@ class _Page:
             (
                 f"{stay.arrived_at.astimezone(self.zone):%-d %b %H:%M}, {stay.evse_id}",
                 f"{stay.wanted_kwh:.2f}",
-                f"{stay.delivered_kwh:.2f}",
+                f"{max(0.0, stay.delivered_kwh):.2f}",
                 f"{stay.unserved_kwh:.2f}",
                 f"{best.get(stay.id, 0.0):.2f}",
             )
@@ -219,7 +235,7 @@ class _Page:
             float(figures.bill.total_cost)
             for figures in (self.result.figures, bounds.offline_optimum, bounds.uncontrolled)
         )
-        head = ("", "energy", "export", "demand charge", "total", "peak kW", "kWh delivered")
+        head = ("", "energy", "export", "demand charge", "total", "peak kW", "kWh delivered", "kg CO2 (marginal)")
         cells = [
             (
                 name,
@@ -229,6 +245,7 @@ class _Page:
                 f"{one.bill.total_cost:,.2f}",
                 f"{one.bill.peak_kw:.1f}",
                 f"{one.delivered_kwh:,.1f}",
+                "not known" if one.emissions_kg is None else f"{one.emissions_kg:,.0f}",
             )
             for name, one in (
                 (self.result.figures.strategy.replace("_", " "), self.result.figures),
@@ -301,8 +318,8 @@ class _Page:
             for row in scenario.set_aside[:LISTED]
         )
         facts = (
-            f"Targets known: {information.targets}; building seen by {information.building}, PV by {information.pv}. "
-            f"Seed {scenario.seed}. Replayed in {self.result.figures.wall_s:.1f} s. "
+            f"{TOLD[information.targets]} Building load was foreseen {FORESEEN[information.building]}, "
+            f"PV {FORESEEN[information.pv]}. Seed {scenario.seed}. Replayed in {self.result.figures.wall_s:.1f} s. "
             "The offline optimum is a linear bound with perfect foresight, continuous power and no minimum current. "
             "Requested energy is what the cars were recorded to have taken, which is proven to fit."
         )
@@ -317,14 +334,14 @@ class _Page:
 
     def _load_chart(self, first: int, last: int, per: int) -> str:
         lines = []
-        highest = self._limit_kw() if self._limit_kw() < float("inf") else 0.0
+        limits = self._limits_kw(first, last)
+        highest = max((limit_kw for _, limit_kw in limits), default=0.0)
         for name, colour, course in reversed(self.courses()):
             power = _means(course.series.import_kwh[first:last] / course.series.step_h, per)
             highest = max(highest, float(power.max(initial=0.0)))
             lines.append(Line(name, colour, self._points(power, first, per, course), dashed=name == "offline optimum"))
-        if self._limit_kw() < float("inf"):
-            edges = [self._at(first), self._at(last)]
-            lines.append(Line("limit", LIMIT, [(edge, self._limit_kw()) for edge in edges], dashed=True))
+        if limits:
+            lines.append(Line("limit", LIMIT, limits, dashed=True))
         across = self._time_axis(first, last)
         load = line_chart(lines, across, value_axis(max(highest, 1e-9), "kW"))
         boundaries = self.result.course.series.boundaries()[first : last + 1]
@@ -340,11 +357,24 @@ class _Page:
             [*points, (self._at(min(first + len(power) * per, course.series.count)), points[-1][1])] if points else []
         )
 
-    def _limit_kw(self) -> float:
-        site = self.result.scenario.site
-        root = site.circuit_by_id[site.grid_connection.circuit_id]
-        limits = [site.grid_connection.import_limit_kw] + ([root.limit_kw] if root.limit_kw is not None else [])
-        return min(limits)
+    def _limits_kw(self, first: int, last: int) -> list[tuple[float, float]]:
+        """What the site may import from each instant on: connection, fuse and grid events; empty without a limit."""
+        scenario = self.result.scenario
+        root = scenario.site.circuit_by_id[scenario.site.grid_connection.circuit_id]
+        standing = [scenario.site.grid_connection.import_limit_kw]
+        standing += [root.limit_kw] if root.limit_kw is not None else []
+        events = [
+            event
+            for event in scenario.grid_events
+            if event.kind is GridEventKind.IMPORT_LIMIT and event.circuit_id in (None, root.id)
+        ]
+        points: list[tuple[float, float]] = []
+        for place, start in enumerate(self.result.course.series.boundaries()[first : last + 1], first):
+            values = [value for event in events if (value := event.value_at(start)) is not None]
+            limit_kw = min([*standing, *values])
+            if not points or points[-1][1] != limit_kw or place == last:
+                points.append((self._at(place), limit_kw))
+        return points if min(standing) < float("inf") else []
 
     def _cost_parts(self, figures: CourseFigures) -> list[tuple[float, str, str]]:
         energy, demand = float(figures.bill.energy_cost - figures.bill.export_revenue), float(figures.bill.demand_cost)
@@ -406,7 +436,9 @@ def _thinned(values: FloatArray, count: int) -> FloatArray:
 
 
 def _section(title: str, text: str, inside: str) -> str:
-    return f"<h2>{escape(title)}</h2><p>{escape(text)}</p><figure>{inside}</figure>"
+    return f"<h2>{escape(title)}</h2><p>{escape(text)}</p>" + (
+        f'<figure class="wide">{inside}</figure>' if inside else ""
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ from html import escape
 from math import floor, log10
 
 WIDTH = 1000.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 16.0, 14.0, 34.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 16.0, 18.0, 34.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class _Frame:
             x = self.x(value)
             parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:.1f}" y2="{bottom + 4:.1f}" class="axis"/>')
             parts.append(_text(x, self._height - BOTTOM + 18.0, label, "middle"))
-        parts.append(_text(14.0, TOP + 4.0, self._up.title, "start", "unit"))
+        parts.append(_text(LEFT + 4.0, TOP - 4.0, self._up.title, "start", "unit"))
         parts.append(_text(WIDTH - RIGHT, self._height - 3.0, self._across.title, "end", "unit"))
         return "".join(parts)
 
