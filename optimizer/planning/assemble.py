@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import inf
@@ -122,15 +123,15 @@ def _present(
 ) -> list[ChargingRequest]:
     connectors = {connector.evse_id: connector for connector in snapshot.connectors}
     promises = {reservation.id: reservation for reservation in snapshot.reservations}
+    previous = previous_powers_kw(snapshot.previous_plan, boundaries)
     requests = []
     for session in snapshot.sessions:
         evse = snapshot.site.evses.get(session.evse_id)
         if evse is None or not session.is_active or session.evse_id in blind:
             continue
         promise = promises.get(session.reservation_id) if session.reservation_id is not None else None
-        requests.append(
-            _request(session, evse, connectors.get(session.evse_id), promise, snapshot, settings, boundaries)
-        )
+        request = _request(session, evse, connectors.get(session.evse_id), promise, snapshot, settings, boundaries)
+        requests.append(replace(request, previous_kw=previous.get(session.id, ())))
     return requests
 
 
@@ -165,7 +166,6 @@ def _request(
         charging_now=charging,
         run_so_far_h=_run_so_far_h(session, snapshot.at) if charging else 0.0,
         starts_left=_starts_left(session, settings, charging=charging),
-        previous_kw=previous_powers_kw(snapshot.previous_plan, session.id, boundaries),
         stay_chance=stay_chances(session, boundaries, settings),
     )
 
@@ -190,29 +190,27 @@ def _starts_left(session: Session, settings: PlanningSettings, *, charging: bool
 
 
 def previous_powers_kw(
-    plan: Plan | None, session_id: SessionId, boundaries: tuple[datetime, ...]
-) -> tuple[float | None, ...]:
-    """What the plan in force says for a session, one value a slot [kW]; empty where it says nothing.
+    plan: Plan | None, boundaries: tuple[datetime, ...]
+) -> dict[SessionId, tuple[float | None, ...]]:
+    """What the plan in force says for its sessions, one value a slot [kW]; empty where it says nothing.
 
     In the first slot it is the command in force where the vehicle charges, even where the plan meant to change it now:
     that is weighed anew, or a plan's uneven course would be followed for its own sake. Of a vehicle that is to start
     now it says nothing, so that nothing speaks against the start.
     """
-    session_plan = plan.session_plan(session_id) if plan is not None else None
-    if plan is None or session_plan is None:
-        return ()
-    means = slot_means(plan.boundaries, session_plan.power_kw, boundaries)
-    known_until = plan.boundaries[-1]
-    says = [float(mean) if end <= known_until else None for mean, end in zip(means, boundaries[1:], strict=True)]
-    begun = [
-        power_kw
-        for start, power_kw in zip(plan.boundaries, session_plan.power_kw, strict=False)
-        if start < boundaries[0]
-    ]
-    if begun and says[0] is not None:
-        starts_now = begun[-1] <= 0.0 < says[0]
-        says[0] = None if starts_now else begun[-1]
-    return tuple(says)
+    if plan is None or not plan.sessions:
+        return {}
+    means = slot_means(plan.boundaries, [session.power_kw for session in plan.sessions], boundaries)
+    known = sum(end <= plan.boundaries[-1] for end in boundaries[1:])
+    unknown: list[float | None] = [None] * (len(boundaries) - 1 - known)
+    rows: list[list[float | None]] = [[*row[:known].tolist(), *unknown] for row in means]
+    begun = sum(start < boundaries[0] for start in plan.boundaries[:-1])
+    for session, says in zip(plan.sessions, rows, strict=True):
+        if begun and says[0] is not None:
+            in_force_kw = session.power_kw[begun - 1]
+            starts_now = in_force_kw <= 0.0 < says[0]
+            says[0] = None if starts_now else in_force_kw
+    return {session.session_id: tuple(says) for session, says in zip(plan.sessions, rows, strict=True)}
 
 
 def _reserved(

@@ -42,25 +42,27 @@ def slot_boundaries(now: datetime, rules: Iterable[SlotRule], cuts: Iterable[dat
     return tuple(kept)
 
 
-def slot_means(known: Sequence[datetime], values: Sequence[float], boundaries: Sequence[datetime]) -> FloatArray:
-    """Mean over each slot of a piecewise constant series; outside it its first or last value holds.
+def slot_means(
+    known: Sequence[datetime], values: Sequence[float] | Sequence[Sequence[float]], boundaries: Sequence[datetime]
+) -> FloatArray:
+    """Mean over each slot of piecewise constant series; outside them their first or last value holds.
 
     Args:
         known: N+1 boundaries of the series.
-        values: Its N values.
+        values: N values, or several rows of them.
         boundaries: M+1 boundaries of the slots.
 
     Returns:
-        M means.
+        M means, or as many rows of them.
     """
-    origin = boundaries[0]
-    edges, slots = hours_from(origin, known), hours_from(origin, boundaries)
-    series = np.array(values, dtype=np.float64)
+    edges, slots = hours_from(boundaries[0], known), hours_from(boundaries[0], boundaries)
+    series = np.atleast_2d(np.array(values, dtype=np.float64))
     low, high = min(edges[0], slots[0]) - 1.0, max(edges[-1], slots[-1]) + 1.0
     edges = np.concatenate(([low], edges, [high]))
-    series = np.concatenate((series[:1], series, series[-1:]))
-    total = np.concatenate(([0.0], np.cumsum(series * np.diff(edges))))
-    return np.asarray(np.diff(np.interp(slots, edges, total)) / np.diff(slots))
+    series = np.concatenate((series[:, :1], series, series[:, -1:]), axis=1)
+    total = np.concatenate((np.zeros((len(series), 1)), np.cumsum(series * np.diff(edges), axis=1)), axis=1)
+    means = np.array([np.diff(np.interp(slots, edges, row)) for row in total]) / np.diff(slots)
+    return np.asarray(means if np.ndim(values) == 2 else means[0])
 
 
 def hours_from(origin: datetime, instants: Iterable[datetime]) -> FloatArray:

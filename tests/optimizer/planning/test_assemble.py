@@ -90,7 +90,7 @@ def planned(*power_kw: float) -> Plan:
     ],
 )
 def test_what_the_plan_in_force_says(power_kw: tuple[float, ...], first_kw: float | None, second_kw: float) -> None:
-    says = previous_powers_kw(planned(*power_kw), SessionId("car"), (NOW, hours(0.5), hours(1)))
+    says = previous_powers_kw(planned(*power_kw), (NOW, hours(0.5), hours(1)))[SessionId("car")]
     assert says == (first_kw, second_kw)
 
 
@@ -99,8 +99,9 @@ def test_what_the_plan_in_force_says(power_kw: tuple[float, ...], first_kw: floa
     [pytest.param(None, id="no plan"), pytest.param(replace(planned(7.0, 7.0), sessions=()), id="a plan without it")],
 )
 def test_of_an_unknown_vehicle_a_plan_says_nothing(plan: Plan | None) -> None:
-    assert previous_powers_kw(plan, SessionId("car"), (NOW, hours(1))) == ()
+    assert previous_powers_kw(plan, (NOW, hours(1))) == {}
 
 
 def test_beyond_its_end_a_plan_says_nothing() -> None:
-    assert previous_powers_kw(planned(7.0, 7.0), SessionId("car"), (NOW, hours(1), hours(2))) == (7.0, None)
+    says = previous_powers_kw(planned(7.0, 7.0), (NOW, hours(1), hours(2)))
+    assert says == {SessionId("car"): (7.0, None)}
