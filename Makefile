@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench golden study load faults clean
+.PHONY: demo test lint bench golden study near-slots load faults clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ golden: $(STAMP)
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not study"
 	$(BIN)/pytest -m slow
+
+near-slots: $(STAMP)
+	$(BIN)/python -m scenarios.studies.near_slots
 
 study: $(STAMP)
 	$(BIN)/pytest -m study

@@ -74,7 +74,7 @@ class StudyRow:
 
 def studied(
     counts: Sequence[int] = COUNTS,
-    days: Sequence[tuple[str, date]] = DAYS,
+    days: Sequence[tuple[str, date]] | None = None,
     *,
     hours: float = 24.0,
     on_row: Callable[[StudyRow], None] = lambda _: None,
@@ -83,11 +83,11 @@ def studied(
 
     Args:
         counts: Numbers of near slots.
-        days: Names of scenarios of the catalogue, each with a local day.
+        days: Names of scenarios of the catalogue, each with a local day; ``None``: those of the study.
         hours: How much of each day, from midnight [h].
         on_row: Is told each row.
     """
-    for name, day in days:
+    for name, day in DAYS if days is None else days:
         scenario = _day_of(name, day, hours)
         for near_slots in counts:
             row = _lived(scenario, name, day, near_slots)
