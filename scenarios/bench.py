@@ -71,6 +71,9 @@ PYOMO_TIME_LIMIT_S = 20.0
 SHORT_PROOF_S = 0.02
 """Time for proofs where only memory is watched [s]."""
 
+WATCHED_CONNECTORS = 5
+"""Size of the site for which memory is watched."""
+
 ENOUGH_S = 0.05
 """A call that takes less is repeated until so much processor time is spent: once says little of a millisecond [s]."""
 
@@ -287,8 +290,9 @@ class LeakReport:
 
 def memory_over_many_plans(plans: int, *, on_step: Callable[[], None] = lambda: None) -> LeakReport:
     """Plan a small site very often, and tell whether memory grows after the first tenth."""
-    problems = [bench_problem(case, 10, seed) for case in BenchCase for seed in range(4)]
-    settings = [replace(SETTINGS[case], proof_time_s=SHORT_PROOF_S) for case in BenchCase for _ in range(4)]
+    problems = [bench_problem(case, WATCHED_CONNECTORS, seed) for case in BenchCase for seed in range(4)]
+    usual = [SETTINGS[case] for case in BenchCase for _ in range(4)]
+    settings = [replace(one, proof_time_s=SHORT_PROOF_S, reopen_time_s=SHORT_PROOF_S) for one in usual]
     early_mb = 0.0
     for number in range(plans):
         place = number % len(problems)

@@ -22,7 +22,7 @@ from scenarios.outcomes import Course, StayOutcome
 from scenarios.replay_state import PresentCar, ReplayState, kept_state
 from scenarios.scenario import REMEMBERED, Scenario
 from scenarios.stepped_control import SteppedControl
-from scenarios.strategies import UNCONTROLLED, strategy_of
+from scenarios.strategies import UNCONTROLLED, Watcher, nobody_watches, strategy_of
 from scenarios.timeline import Happening, HappeningKind, timeline_of
 
 Progress = Callable[[float], None]
@@ -84,6 +84,7 @@ def run_course(
     is_interrupted: Callable[[], bool] = never,
     kept_in: Path | None = None,
     resume: bool = False,
+    on_plan: Watcher = nobody_watches,
 ) -> Course:
     """Live through a scenario and tell what happened.
 
@@ -94,6 +95,7 @@ def run_course(
         is_interrupted: Asked at every instant; when true the replay ends with what it has.
         kept_in: File in which the state is kept now and then, when interrupted and at the end; ``None``: nowhere.
         resume: Whether to go on from the state in that file, where there is one.
+        on_plan: Is told each problem that was planned, and what came of it.
 
     Raises:
         InvalidInput: There is no such strategy, or the kept state is of something else.
@@ -101,9 +103,10 @@ def run_course(
     begun_s = perf_counter()
     if resume and kept_in is not None and kept_in.exists():
         state = kept_state(kept_in, scenario, strategy)
-        replay = _Replay(scenario, strategy, state, is_new=False)
+        is_new = False
     else:
-        replay = _Replay(scenario, strategy, ReplayState(scenario, strategy, VirtualClock(scenario.start)), is_new=True)
+        state, is_new = ReplayState(scenario, strategy, VirtualClock(scenario.start)), True
+    replay = _Replay(scenario, strategy, state, on_plan, is_new=is_new)
     before_s = replay.state.spent_s
 
     def spent_s() -> float:
@@ -128,7 +131,9 @@ def _run(work: Coroutine[None, None, None]) -> None:
 class _Replay:
     """A replay that is going on."""
 
-    def __init__(self, scenario: Scenario, strategy: str, state: ReplayState, *, is_new: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, strategy: str, state: ReplayState, on_plan: Watcher, *, is_new: bool
+    ) -> None:
         self._scenario = scenario
         self._strategy_name = strategy
         self.state = state
@@ -137,7 +142,7 @@ class _Replay:
         self._control: SteppedControl | None = None
         if strategy != UNCONTROLLED:
             step_minutes = scenario.step // timedelta(minutes=1)
-            planner = strategy_of(strategy, scenario.planning, step_minutes)
+            planner = strategy_of(strategy, scenario.planning, step_minutes).watched(on_plan)
             self._control = SteppedControl(scenario, planner, state)
 
     async def run(

@@ -21,6 +21,12 @@ OFFLINE_OPTIMUM = "offline_optimum"
 """One large problem that knows everything beforehand: a bound, no strategy that anybody could follow."""
 
 Solver = Callable[[ChargingProblem], PlanOutcome]
+Watcher = Callable[[ChargingProblem, PlanOutcome], None]
+"""Is told each problem and what came of it."""
+
+
+def nobody_watches(problem: ChargingProblem, outcome: PlanOutcome) -> None:
+    """Nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,16 @@ class Strategy:
     """How problems are stated for it."""
     solve: Solver
     """Makes the plan."""
+
+    def watched(self, on_plan: Watcher) -> Strategy:
+        """The same with somebody who is told of each plan."""
+
+        def solve(problem: ChargingProblem) -> PlanOutcome:
+            outcome = self.solve(problem)
+            on_plan(problem, outcome)
+            return outcome
+
+        return replace(self, solve=solve)
 
 
 def strategy_names() -> tuple[str, ...]:

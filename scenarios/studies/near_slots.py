@@ -31,7 +31,7 @@ from scenarios.strategies import MILP
 COUNTS = (0, 1, 2, 4, 8)
 """Numbers of near slots that are compared."""
 
-DAYS = (("acn_caltech_2019_03", date(2019, 3, 13)), ("acn_jpl_2019_10", date(2019, 10, 16)))
+DAYS = (("acn_caltech_2019_03", date(2019, 3, 13)), ("trondheim_garage_2019_08", date(2019, 8, 28)))
 """Scenarios of the catalogue and a busy working day of each."""
 
 NO_HURRY_S = 60.0
