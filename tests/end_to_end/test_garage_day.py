@@ -84,10 +84,10 @@ async def _records(garage: Garage) -> list[dict[str, Any]]:
 
 
 async def _recorded_steps(garage: Garage) -> list[RecordedStep]:
-    """What the service saw and decided in the morning rush; read beside the service, from its database."""
+    """What the service saw and decided, read beside it from its database."""
     url = load_configuration(garage.written.configuration).storage.url
     async with plans_for_reading(url) as plans:
-        ids = await plans.recorded_plans(garage.site.id, DAY_START + timedelta(hours=2), DAY_START + timedelta(hours=6))
+        ids = await plans.recorded_plans(garage.site.id, DAY_START, DAY_START + timedelta(days=1))
         found = [await plans.recorded_step(plan_id) for plan_id in ids]
     return [step for step in found if step is not None]
 
