@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import gc
 import json
 import multiprocessing
 import pstats
@@ -98,7 +99,9 @@ def serve(number: int, pipe: Connection, profile_to: str, with_control: bool) ->
 
 async def tell_usage(pipe: Connection) -> None:
     """Answer until told to stop."""
-    while await asyncio.to_thread(pipe.recv) == "usage":
+    while (wanted := await asyncio.to_thread(pipe.recv)) != "stop":
+        if wanted == "usage of what is needed":
+            gc.collect()
         pipe.send(usage())
 
 
@@ -190,8 +193,9 @@ class Server:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    async def usage(self) -> tuple[float, float]:
-        self._pipe.send("usage")
+    async def usage(self, *, collected: bool = False) -> tuple[float, float]:
+        """Processor time [s] and memory [MiB]; where asked, once garbage that waits for its collection is gone."""
+        self._pipe.send("usage of what is needed" if collected else "usage")
         told: tuple[float, float] = await asyncio.to_thread(self._pipe.recv)
         return told
 
@@ -235,10 +239,10 @@ async def churned(figures: Figures, fleet: LoadFleet, seconds: float, server: Se
     """Every station comes back once at least before memory is looked at first, and as often again until it is last."""
     per_s = len(fleet.stations) / seconds
     await fleet.churn(per_s, _after(seconds))
-    before_s, figures.memory_churn_begin_mib = await server.usage()
+    before_s, figures.memory_churn_begin_mib = await server.usage(collected=True)
     begun_s = time.monotonic()
     number = await fleet.churn(per_s, _after(seconds))
-    after_s, figures.memory_churn_end_mib = await server.usage()
+    after_s, figures.memory_churn_end_mib = await server.usage(collected=True)
     figures.churn_per_s = number / (time.monotonic() - begun_s)
     figures.churn_processor_share = (after_s - before_s) / (time.monotonic() - begun_s)
 
