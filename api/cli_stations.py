@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.config import Configuration, load_configuration
+from api.config import Configuration, EndpointSection, load_configuration
 from api.configuration_edits import one_line, with_item, without_item, write_configuration
 from api.simulate_command import simulate
 from api.station_commands import (
@@ -182,12 +182,13 @@ def _read(config: Path) -> tuple[Configuration, Site]:
 
 
 def _passwords(configuration: Configuration) -> FilePasswords | None:
-    """Where passwords are kept; ``None``: the security profile has none.
+    """Where passwords are kept; ``None``: no security profile has any.
 
     Raises:
         InvalidConfiguration: The profile has passwords, and there is no place for them.
     """
-    if configuration.ocpp.security_profile not in WITH_PASSWORD:
+    endpoints = (configuration.ocpp, *configuration.ocpp.further)
+    if not any(endpoint.security_profile in WITH_PASSWORD for endpoint in endpoints):
         return None
     if configuration.passwords_file is None:
         fix = "name a JSON file for the hashes: only beside a SQLite database it has a place of its own"
@@ -199,31 +200,27 @@ def _passwords(configuration: Configuration) -> FilePasswords | None:
 def _tell_settings(
     configuration: Configuration, station_id: str, password: str | None, *, is_new: bool, as_json: bool
 ) -> None:
-    """Say what is to be set at the station."""
-    profile, section = SecurityProfile(configuration.ocpp.security_profile), configuration.ocpp
-    scheme = "wss" if profile >= SecurityProfile.TLS_BASIC else "ws"
-    host = "HOST" if section.host in ("0.0.0.0", "::") else section.host
-    url = f"{scheme}://{host}:{section.port}/ocpp"
+    """Say what is to be set at the station, for each port that it may use."""
+    ports = [_address(endpoint) for endpoint in (configuration.ocpp, *configuration.ocpp.further)]
     if as_json:
-        return print_json(
-            {
-                "station_id": station_id,
-                "url": url,
-                "security_profile": profile.value,
-                "password": password,
-                "restart_needed": is_new,
-            }
-        )
-    typer.echo(f"central system:   {url}  (with the station's id: {url}/{station_id})")
+        told = {"station_id": station_id, **ports[0], "further": ports[1:], "password": password}
+        return print_json({**told, "restart_needed": is_new})
+    for port in ports:
+        url, profile = port["url"], port["security_profile"]
+        typer.echo(f"central system:   {url}  (with the station's id: {url}/{station_id}), security profile {profile}")
+        if profile == SecurityProfile.TLS_CLIENT_CERTIFICATE:
+            typer.echo(f"certificate:      its common name must be {station_id}, signed by what client_ca trusts")
     typer.echo(f"identity:         {station_id}")
-    typer.echo(f"security profile: {profile.value}")
     if password is not None:
         typer.echo(f"password:         {password}")
         typer.echo("The password is not shown again: 1.6 calls it AuthorizationKey, 2.x BasicAuthPassword.")
-    if profile is SecurityProfile.TLS_CLIENT_CERTIFICATE:
-        typer.echo(
-            f"certificate:      its common name must be {station_id}, signed by {section.tls and section.tls.client_ca}"
-        )
     if is_new:
         typer.echo("The service lets it in after its next start.")
     return None
+
+
+def _address(endpoint: EndpointSection) -> dict[str, Any]:
+    """Where stations find a port of the service, and what it asks for."""
+    scheme = "wss" if endpoint.security_profile >= SecurityProfile.TLS_BASIC else "ws"
+    host = "HOST" if endpoint.host in ("0.0.0.0", "::") else endpoint.host
+    return {"url": f"{scheme}://{host}:{endpoint.port}/ocpp", "security_profile": endpoint.security_profile}
