@@ -25,6 +25,11 @@ TIGHT_A = 0.01
 """The same for currents."""
 
 
+APART = len(ALL_PHASES)
+"""Number of the first phase among places of limits that bound a difference between phases."""
+_PLACES = 2 * len(ALL_PHASES) + 1
+
+
 @dataclass(frozen=True, eq=False)
 class TightLimits:
     """Which limit binds for whom, by slot."""
@@ -32,7 +37,7 @@ class TightLimits:
     circuit: IntArray
     """Circuit of the binding limit, -1 for none, shape (sessions, slots)."""
     phase: IntArray
-    """Its phase, -1 for a power limit, shape (sessions, slots)."""
+    """Its phase, -1 for a power limit, from ``APART`` one that is too far from another, shape (sessions, slots)."""
     source: IntArray
     """Who set it, a place in ``LIMIT_SOURCES``, shape (sessions, slots)."""
     room_kw: FloatArray
@@ -94,14 +99,16 @@ def _mark(
 
 def _mark_tight(numbers: IntArray, table: ReasonTable, problem: ChargingProblem, tight: TightLimits) -> None:
     # One number a kind of limit: telling rows of three apart takes far longer.
-    kinds = (tight.circuit * (len(ALL_PHASES) + 1) + tight.phase + 1) * len(LIMIT_SOURCES) + tight.source
+    kinds = (tight.circuit * _PLACES + tight.phase + 1) * len(LIMIT_SOURCES) + tight.source
     for number in np.unique(kinds[tight.circuit >= 0]).tolist():
         place, source = divmod(number, len(LIMIT_SOURCES))
-        circuit, phase = place // (len(ALL_PHASES) + 1), place % (len(ALL_PHASES) + 1) - 1
+        circuit, phase = place // _PLACES, place % _PLACES - 1
         origin = LIMIT_SOURCES[source]
         kind = BindingKind.SITE_LIMIT if circuit == 0 else BindingKind.CIRCUIT_LIMIT
         if origin is LimitSource.GRID_EVENT:
             kind = BindingKind.GRID_EVENT
+        if phase >= APART:
+            kind, phase = BindingKind.PHASE_IMBALANCE, phase - APART
         reason = BindingReason(kind, problem.circuits.ids[circuit], ALL_PHASES[phase] if phase >= 0 else None, origin)
         numbers[kinds == number] = table.number(reason)
 
@@ -126,6 +133,8 @@ def tight_limits(problem: ChargingProblem, decision: Decision) -> TightLimits:
             _tighten(tight, below, room_kw, (circuit, -1), circuits.controllable_source[circuit], TIGHT_KW)
         if np.isfinite(circuits.limit_a[circuit]):
             _tighten_phases(problem, decision, tight, circuit)
+        if np.isfinite(circuits.imbalance_limit_a[circuit]):
+            _tighten_differences(problem, decision, tight, circuit)
     return tight
 
 
@@ -144,6 +153,24 @@ def _tighten_phases(problem: ChargingProblem, decision: Decision, tight: TightLi
         session_a = problem.over_modes(np.maximum, problem.modes.on_phase[:, phase] * problem.modes.amps_per_kw)
         least_a = max(float(session_a[session_a > 0].min(initial=np.inf)), 1e-9)
         _tighten(tight, below & (session_a > 0), room_a / least_a, (circuit, phase), fuse, TIGHT_A / least_a)
+
+
+def _tighten_differences(problem: ChargingProblem, decision: Decision, tight: TightLimits, circuit: int) -> None:
+    """Note the room that the permitted difference between two phases leaves to those that would widen it."""
+    loading, amps = np.flatnonzero(problem.mode_below[circuit]), problem.phase_current.sum(axis=2)
+    total_a = problem.circuits.uncontrolled_a[circuit] + amps[loading].T @ decision.power_kw[loading]
+    below = problem.circuits.above[circuit, problem.sessions.circuit]
+    contract = np.full(problem.slot_count, LIMIT_SOURCES.index(LimitSource.CONTRACT))
+    for phase in range(APART):
+        following = (phase + 1) % APART
+        for sign in (1.0, -1.0):
+            widened_a = problem.over_modes(np.maximum, sign * (amps[:, phase] - amps[:, following]))
+            least_a = float(widened_a[widened_a > 0].min(initial=np.inf))
+            if not np.isfinite(least_a):
+                continue
+            room_a = problem.circuits.imbalance_limit_a[circuit] - sign * (total_a[phase] - total_a[following])
+            place = (circuit, APART + (phase if sign > 0 else following))
+            _tighten(tight, below & (widened_a > 0), room_a / least_a, place, contract, TIGHT_A / least_a)
 
 
 def _tighten(
