@@ -65,8 +65,9 @@ def _serve(problem: ChargingProblem, model: LinearModel, cost: FloatArray, statu
         full = session[between & short[session]]
         rows[model.rows["energy_balance"].indices[full]] = AT_UPPER
     unserved = model.columns["unserved_kwh"].grid(len(problem.targets.due_kwh), FAIRNESS_STEPS)
-    step = np.floor((need - got)[short] / (need[short] / FAIRNESS_STEPS)).astype(np.int64)
-    step = np.minimum(step, FAIRNESS_STEPS - 1)
+    size = model.upper[unserved[target[short]]]
+    step = (np.cumsum(size, axis=1) <= (need - got)[short, None]).sum(axis=1)
+    step = np.minimum(step, (size > 0).sum(axis=1) - 1)
     for earlier in range(FAIRNESS_STEPS):
         columns[unserved[target[short][step > earlier], earlier]] = AT_UPPER
     columns[unserved[target[short], step]] = BASIC

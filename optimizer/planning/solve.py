@@ -88,12 +88,14 @@ def _solved(solving: Solving, memory: PlanMemory | None) -> PlanOutcome:
     prices = _marginal_prices(problem, staged.model, relaxed)
     held = Held(linear, solver)
     chosen = steered(solving, held)
-    if not solving.settings.minimum_current or whole_scope(problem).is_linear:
+    if not solving.settings.minimum_current:
         return _outcome(solving, chosen.found, relaxed.bound, prices)
-    found, bound = rounded(solving, held, chosen), relaxed.bound
-    if not solving.is_close(found.objective, bound):
-        found, bound = proven_further(solving, found, bound)
-    return _outcome(solving, found, bound, prices)
+    found, bound = chosen.found, relaxed.bound
+    if not whole_scope(problem).is_linear:
+        found = rounded(solving, held, chosen)
+        if not solving.is_close(found.objective, bound):
+            found, bound = proven_further(solving, found, bound)
+    return _outcome(solving, in_one_direction(solving, found), bound, prices)
 
 
 def decision_of(problem: ChargingProblem, found: Found) -> Decision:
@@ -125,7 +127,6 @@ def _marginal_prices(problem: ChargingProblem, model: LinearModel, answer: Solve
 
 def _outcome(solving: Solving, found: Found, bound: float, prices: FloatArray) -> PlanOutcome:
     problem = solving.problem
-    found = in_one_direction(solving, found)
     decision = decision_of(problem, found)
     plan: Plan = plan_of(problem, decision, reasons_of(problem, decision), prices)
     priced = money(problem, found.model) + shaping(problem, found.model)

@@ -176,7 +176,7 @@ def content_band(problem: ChargingProblem) -> tuple[FloatArray, FloatArray]:
 def departure_target(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:
     """State that energy is delivered by a time; what cannot be is ``unserved_kwh``.
 
-    Columns ``unserved_kwh[k,q]`` in ``[0, due_kwh[k] / steps]``, one for each fairness step q.
+    Columns ``unserved_kwh[k,q]`` in ``[0, part_kwh[k,q]]``, one for each fairness step q, see `fairness_parts_kwh`.
     Row ``departure_target[k]``: sum over t of ``counted_h * power_kw`` less discharged energy with its losses, plus the
     sum over q of ``unserved_kwh[k,q]``, is at least ``due_kwh[k]``.
     """
@@ -187,7 +187,7 @@ def departure_target(build: ModelBuilder, problem: ChargingProblem, scope: Model
         return
     target = np.repeat(wanted, FAIRNESS_STEPS)
     step = np.tile(np.arange(FAIRNESS_STEPS), len(wanted))
-    unserved = build.add_columns("unserved_kwh", "kq", (target, step), 0.0, targets.due_kwh[target] / FAIRNESS_STEPS)
+    unserved = build.add_columns("unserved_kwh", "kq", (target, step), 0.0, fairness_parts_kwh(problem)[wanted].ravel())
     rows = build.add_rows("departure_target", "k", (wanted,), targets.due_kwh[wanted], np.inf)
     build.add_entries(np.repeat(rows.indices, FAIRNESS_STEPS), unserved.indices, 1.0)
     for place in _rounds(targets.session[wanted]):
@@ -196,6 +196,19 @@ def departure_target(build: ModelBuilder, problem: ChargingProblem, scope: Model
         row_of[targets.session[wanted[place]]] = rows.indices[place]
         target_of[targets.session[wanted[place]]] = wanted[place]
         _target_entries(build, problem, row_of, target_of)
+
+
+def fairness_parts_kwh(problem: ChargingProblem) -> FloatArray:
+    """What is left of each equal part of a target, delivered energy included [kWh], shape (targets, steps).
+
+    The later a part, the more it weighs, and what is delivered already took the heaviest: who has got little is served
+    before who has got much, from plan to plan.
+    """
+    targets = problem.targets
+    whole_kwh = problem.sessions.delivered_kwh[targets.session] + targets.due_kwh
+    part_kwh = whole_kwh[:, None] / FAIRNESS_STEPS
+    left_kwh = targets.due_kwh[:, None] - np.arange(FAIRNESS_STEPS) * part_kwh
+    return np.asarray(np.clip(left_kwh, 0.0, part_kwh))
 
 
 def _rounds(sessions: IntArray) -> list[IntArray]:

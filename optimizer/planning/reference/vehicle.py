@@ -111,9 +111,12 @@ def departure_target(model: Any, given: Given, scope: GivenScope) -> None:
     del scope
     targets, steps = given.targets, range(FAIRNESS_STEPS)
     wanted = [k for k in targets if given.due_kwh[k] > 0]
-    model.unserved_kwh = Var(
-        list(product(wanted, steps)), bounds=lambda _, k, *_q: (0.0, given.due_kwh[k] / FAIRNESS_STEPS)
-    )
+
+    def part(_: Any, k: str, q: int) -> tuple[float, float]:
+        equal_kwh = (given.sessions.delivered_kwh[given.target_session[k]] + given.due_kwh[k]) / FAIRNESS_STEPS
+        return 0.0, min(max(given.due_kwh[k] - q * equal_kwh, 0.0), equal_kwh)
+
+    model.unserved_kwh = Var(list(product(wanted, steps)), bounds=part)
 
     def met(model: Any, k: str) -> Any:
         s, counted_h = given.target_session[k], targets.counted_h

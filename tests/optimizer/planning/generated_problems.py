@@ -22,7 +22,7 @@ def rich_problem(rng: np.random.Generator) -> ChargingProblem:
         np.maximum.at(previous, problem.modes.session, problem.modes.max_kw)
     feed = np.array(circuits.feed_limit_kw)
     feed[1:] = np.where(rng.random(feed[1:].shape) < 0.3, 2.0, feed[1:])
-    return replace(
+    rich = replace(
         problem,
         sessions=replace(
             sessions,
@@ -36,6 +36,8 @@ def rich_problem(rng: np.random.Generator) -> ChargingProblem:
         carbon_price_per_kg=float(rng.choice([0.0, 0.1])),
         energy_worth_per_kwh=float(rng.choice([0.0, 0.5])),
     )
+    delivered_kwh = np.where(rng.random(sessions.count) < 0.5, rng.uniform(0, 30, sessions.count), 0.0)
+    return replace(rich, sessions=replace(rich.sessions, delivered_kwh=delivered_kwh))
 
 
 def _random_demand(rng: np.random.Generator, problem: ChargingProblem) -> DemandArrays:
