@@ -7,7 +7,7 @@ from optimizer.ports import Clock
 
 
 class StoredAuditTrail:
-    """An `AuditTrail` in the database's chained log.
+    """An `AuditTrail`, and the `SecurityJournal` of the stations' endpoint, in the database's chained log.
 
     Args:
         log: The log.
@@ -18,23 +18,6 @@ class StoredAuditTrail:
         self._log = log
         self._clock = clock
 
-    async def note(self, actor: str, action: str, subject: str) -> None:
-        """Keep that ``actor`` did ``action`` to ``subject``."""
-        await self._log.add(AuditEntry(self._clock.now(), actor, action, subject))
-
-
-class StoredSecurityJournal:
-    """A `SecurityJournal` of the stations' endpoint in the same log.
-
-    Args:
-        log: The log.
-        clock: The service's clock.
-    """
-
-    def __init__(self, log: AuditLog, clock: Clock) -> None:
-        self._log = log
-        self._clock = clock
-
-    async def note(self, actor: str, action: str, subject: str, detail: str) -> None:
+    async def note(self, actor: str, action: str, subject: str, detail: str = "") -> None:
         """Keep that ``actor`` did ``action`` to ``subject``, and what else a reader must know."""
         await self._log.add(AuditEntry(self._clock.now(), actor, action, subject, detail))

@@ -21,7 +21,7 @@ from aiohttp import web
 
 from api.alert_watch import AlertWatch
 from api.app import make_app, make_runner
-from api.audit import StoredAuditTrail, StoredSecurityJournal
+from api.audit import StoredAuditTrail
 from api.auth import KeyRing
 from api.config import AcceleratedClockSection, Configuration, EndpointSection, EntsoePrices, OcppSection
 from api.departures import DepartureLearner
@@ -196,7 +196,7 @@ async def _central(
         gate,
         stores.sessions,
         capabilities,
-        _security_desk(configuration.ocpp, authority, StoredSecurityJournal(stores.audit, clock)),
+        _security_desk(configuration.ocpp, authority, StoredAuditTrail(stores.audit, clock)),
     )
     central.recall(await stores.connectors.station_boots())
     return central
