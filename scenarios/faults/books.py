@@ -78,7 +78,9 @@ async def faults_in_books(
         if abs(kwh - true_kwh[session_id]) > REGISTER_STEP_KWH:
             cause = causes.get(session_id, "")
             found.append(f"session {session_id} holds {kwh} kWh, metered were {true_kwh[session_id]} ({cause})")
-    samples_of_all = await stores.meters.station_samples(site.id, begin, end)
+    unclear = {one.evse_id for one in happened if one.hides_its_unit}
+    told = await stores.meters.station_samples(site.id, begin, end)
+    samples_of_all = [pair for pair in told if pair[0].evse_id not in unclear]
     greatest_kw = {evse.id: evse.max_power_kw for evse in site.evses.values()}
     unassigned, _ = unassigned_metering(samples_of_all, grid, greatest_kw)
     left_kwh = sum((part.energy_kwh for part in unassigned), Decimal(0))

@@ -443,6 +443,8 @@ class TestConnectors:
         await stores.connectors.save_safe_default(EVSE, 4.14)
         await stores.connectors.save_setpoint(replace(SETPOINT, state=LimitState.SENT, verified_at=None))
         await stores.connectors.save_setpoint(SETPOINT)
+        await stores.connectors.save_safe_default(EVSE, None)
+        assert (await stores.connectors.connector(DEPOT, EVSE)).safe_default_kw is None
         await stores.connectors.save_safe_default(EVSE, 0.0)
         first, second = await stores.connectors.connectors(DEPOT)
         assert (first.setpoint, first.safe_default_kw) == (SETPOINT, 0.0)

@@ -79,6 +79,15 @@ def test_cuts_when_the_building_rises(case: str, building_kw: float, expected: d
     assert not decision.increases
 
 
+def test_where_a_station_takes_no_zero_the_next_one_stops() -> None:
+    view = three_charging(40.0, now_kw=ALL_16_A, meter=reading_of(building_kw=30.0))
+    stubborn = view.connectors[EvseId("c")]
+    assert stubborn.setpoint is not None
+    kept = replace(stubborn, setpoint=replace(stubborn.setpoint, takes_zero=False))
+    decision = decide(replace(view, connectors={**view.connectors, EvseId("c"): kept}), (), SETTINGS)
+    assert told(decision) == {"a": KW_6_A, "b": 0.0, "c": KW_6_A}
+
+
 def test_a_cut_keeps_the_safe_value_at_the_end_and_names_the_limit() -> None:
     view = three_charging(40.0, now_kw=ALL_16_A, meter=reading_of(building_kw=13.5))
     (command,) = decide(view, (), SETTINGS).reductions

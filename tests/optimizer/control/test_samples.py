@@ -10,11 +10,11 @@ import pytest
 from bench import SITE, evse_at
 from virtual_time import START
 
-from optimizer.control.samples import accepted_power_kw, judged, phases_in_use, woken
+from optimizer.control.samples import accepted_power_kw, in_possible_order, judged, phases_in_use, woken
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import LimitPeriod, LimitState, Setpoint
 from optimizer.domain.ids import EvseId, SessionId, StationId
-from optimizer.domain.metering import MeterSample, SampleQuality
+from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.moment import Interval
 from optimizer.domain.session import DepartureTarget, Session, Vehicle
 from optimizer.domain.site import Evse, Phase, Wiring
@@ -209,3 +209,34 @@ def test_a_vehicle_that_has_no_reason_to_wake_is_left_alone(case: str, change: d
     before = replace(session(paused=PAUSED, pauses=1, energy_kwh=5.0, targets=NEEDS), **change)  # type: ignore[arg-type]
     recent = [sample(index, power_kw=0.0) for index in range(3)]
     assert woken(before, told(4.2, -5), recent, EVSE, SETTINGS) == before, case
+
+
+BEGIN = ReadingReason.TRANSACTION_BEGIN
+NOW = 5.0
+"""When the sample came [min]."""
+
+
+@pytest.mark.parametrize(
+    ("case", "stamped", "newest", "register", "expected"),
+    [
+        ("as it should be", sample(4, "10.4", 7.0), sample(3, "10.2"), sample(3, "10.2"), (4, 7.0)),
+        ("ahead of us", sample(9, "10.4", 7.0), sample(3, "10.2"), sample(3, "10.2"), (5, 7.0)),
+        ("behind, but it counted on", sample(1, "10.4", 7.0), sample(3, "10.2"), sample(3, "10.2"), (5, None)),
+        ("behind and lower: an old one", sample(1, "10.1", 7.0), sample(3, "10.2"), sample(3, "10.2"), (1, 7.0)),
+        ("behind and equal: a repeat", sample(1, "10.2", 7.0), sample(3, "10.2"), sample(3, "10.2"), (1, 7.0)),
+        ("the next stay begins behind the last", sample(1, "10.2"), sample(3, "10.2"), None, (5, None)),
+        ("... as its transaction tells", sample(1, "10.2", reason=BEGIN), sample(3), sample(3, "10.2"), (5, None)),
+        ("no register says it", sample(1, None, 7.0), sample(3, "10.2"), sample(3, "10.2"), (1, 7.0)),
+        ("the first of all", sample(1, "10.2", 7.0), None, None, (1, 7.0)),
+    ],
+)
+def test_registers_only_rise_whatever_the_clock_of_a_station_says(
+    case: str,
+    stamped: MeterSample,
+    newest: MeterSample | None,
+    register: MeterSample | None,
+    expected: tuple[float, float | None],
+) -> None:
+    taken = in_possible_order(stamped, newest, register, START + MINUTE * NOW)
+    assert ((taken.at - START) / MINUTE, taken.power_kw) == expected, case
+    assert taken.register_kwh == stamped.register_kwh, case

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from bench import Bench, Habit, evse_at, site_with
 from virtual_time import START, run_virtual
 
 from optimizer.control.settings import ControlSettings
-from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
+from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState, Setpoint
 from optimizer.domain.ids import EvseId
 from optimizer.domain.session import Session
 from optimizer.errors import InvalidConfiguration, StorageFailed
@@ -358,5 +359,64 @@ def test_stations_that_come_back_at_once_are_doubted_together() -> None:
             "the next one does it for both"
         )
         assert len(views) == 2
+
+    run_virtual(story())
+
+
+def test_what_a_station_keeps_in_place_of_zero_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        wishes = Wishes(a=0.0, b=6.9)
+        bench = await bench_with_two(limit_kw=40.0, wishes=wishes)
+        send = bench.gateway.set_limit
+
+        async def takes_no_zero(command: LimitCommand) -> LimitReply:
+            if command.evse_id != A or all(period.limit_kw > 0.0 for period in command.periods):
+                return await send(command)
+            holds = tuple(replace(period, limit_kw=period.limit_kw or 4.14) for period in command.periods)
+            await send(replace(command, periods=holds))
+            return LimitReply(LimitState.REJECTED, "takes no limit of zero", holds)
+
+        monkeypatch.setattr(bench.gateway, "set_limit", takes_no_zero)
+        await bench.loop.step("plug-in")
+        kept = await setpoint(bench, A)
+        assert (kept.state, kept.periods[0].limit_kw, kept.takes_zero) == (LimitState.ACCEPTED, 4.14, False)
+        await bench.pass_time(200)
+        wishes.now = powers(a=0.0, b=11.04)
+        await bench.loop.step("again")
+        asked = [command for command in bench.stations[A].received if command.first_kw == 0.0]
+        assert asked == [], "what it does not take is not asked again"
+        assert (await setpoint(bench, A)).takes_zero is False
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(
+    ("case", "reply", "kept_kw"),
+    [
+        ("taken", LimitReply(LimitState.ACCEPTED), 4.14),
+        ("refused: none is there", LimitReply(LimitState.REJECTED, "not supported"), None),
+        ("the least current instead", LimitReply(LimitState.REJECTED, "no zero", (LimitPeriod(START, 6.9),)), 6.9),
+    ],
+)
+def test_which_safe_default_is_known_to_be_installed(
+    case: str, reply: LimitReply, kept_kw: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        bench = await bench_with_two(limit_kw=40.0)
+        asked = 0
+
+        async def answers(station_id: object, evse_id: object, limit_kw: float) -> LimitReply:
+            nonlocal asked
+            asked += 1
+            return reply
+
+        monkeypatch.setattr(bench.gateway, "set_safe_default", answers)
+        await bench.control.sender.distrust(bench.site.evses[A].station_id)
+        await bench.pass_time(30)
+        connector = await bench.stores.connectors.connector(bench.site.id, A)
+        assert connector.safe_default_kw == pytest.approx(kept_kw) if kept_kw else connector.safe_default_kw is None, (
+            case
+        )
+        assert asked == 1, case
 
     run_virtual(story())
