@@ -28,7 +28,9 @@ def demand_terms(
 ) -> list[DemandTerm]:
     """Return the demand charges over the horizon; intervals of the next billing month form a charge of their own."""
     zone = ZoneInfo(snapshot.site.time_zone)
-    needed_kw = settings.peak_headroom_factor * pressing_kw(snapshot, boundaries, requests)
+    needed_kw = 0.0
+    if any(state.learnt_peak_kw is None for state in snapshot.demand):
+        needed_kw = settings.peak_headroom_factor * pressing_kw(snapshot, boundaries, requests)
     terms = []
     for state in snapshot.demand:
         for month in _months(state, zone, boundaries):
