@@ -146,7 +146,8 @@ def _request(
 ) -> ChargingRequest:
     bound = connector.external_bound(snapshot.at) if connector is not None else None
     modes = modes_of(evse, session, settings, inf if bound is None else bound[0])
-    needs = needs_of(session, snapshot.at, settings)
+    most_kw = max(min(mode.max_power_kw, mode.max_current_a * mode.kw_per_a) for mode in modes)
+    needs = needs_of(session, snapshot.at, settings, most_kw)
     charging = _is_charging(connector)
     if not session.may_charge:
         needs = tuple(EnergyNeed(need.by, 0.0) for need in needs)

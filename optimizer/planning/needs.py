@@ -7,6 +7,7 @@ from math import inf, isfinite
 
 import numpy as np
 
+from optimizer.domain.moment import hours_between
 from optimizer.domain.session import DepartureTarget, Session, TargetSource
 from optimizer.domain.site import Evse, Phase, Wiring
 from optimizer.planning.problem import FloatArray
@@ -23,8 +24,16 @@ def believed_targets(session: Session) -> tuple[DepartureTarget, ...]:
     return tuple(sorted(believed, key=lambda target: target.depart_at))
 
 
-def needs_of(session: Session, now: datetime, settings: PlanningSettings) -> tuple[EnergyNeed, ...]:
+def needs_of(
+    session: Session, now: datetime, settings: PlanningSettings, most_kw: float = inf
+) -> tuple[EnergyNeed, ...]:
     """What the session still needs by when, at the meter.
+
+    Args:
+        session: What is known of it.
+        now: The begin of the plan.
+        settings: Defaults, and how long before its departure a vehicle is ready.
+        most_kw: Power with which it could be ready early [kW].
 
     A session that states nothing gets the default energy by the default stay. A time that has passed while the vehicle
     is still there is moved to the assumed rest of its stay.
@@ -40,7 +49,11 @@ def needs_of(session: Session, now: datetime, settings: PlanningSettings) -> tup
     needs = []
     for target in targets:
         by = target.depart_at if target.depart_at > now else overdue
-        needs.append(EnergyNeed(by, max(0.0, _still_needed_kwh(session, target, settings))))
+        needed_kwh = max(0.0, _still_needed_kwh(session, target, settings))
+        early = by - timedelta(minutes=settings.ready_early_minutes)
+        if early > now and needed_kwh <= most_kw * hours_between(now, early):
+            by = early
+        needs.append(EnergyNeed(by, needed_kwh))
     return tuple(sorted(needs, key=lambda need: need.by))
 
 

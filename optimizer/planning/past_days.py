@@ -30,8 +30,8 @@ SURE_SHARE = 0.9
 """A peak counts as good as paid when this share of the draws reaches it."""
 SPREAD = 0.03
 """Relative deviation of a day from the one it is drawn from, with many past days."""
-SPREAD_OF_ONE = 0.2
-"""The same where only one day of a kind is known; it falls with the root of their number."""
+SPREAD_OF_ONE = 0.1
+"""The same where only one day of a kind is known, less than days differ: a peak once used cannot be taken back."""
 UNSERVED_PER_KWH = 1e3
 """Weight of a kWh that a day leaves out, in units of its greatest price: only its dominance matters."""
 SOLVE_S = 5.0

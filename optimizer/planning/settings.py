@@ -86,6 +86,9 @@ class PlanningSettings:
     """Battery assumed where a target is a soc and the battery is unknown [kWh]."""
     default_arrival_soc: float = 0.4
     """State of charge at plug-in assumed where a target is a soc and none was reported."""
+    ready_early_minutes: float = 0.0
+    """How long before its departure a vehicle is ready where that can be: what is left out by delays and rounding is
+    made up for in that time [min]."""
     overdue_stay_minutes: float = 60.0
     """Stay assumed from now for a vehicle that is still there after its departure [min]."""
     acceptance_margin_kw: float = 0.3
@@ -122,6 +125,7 @@ class PlanningSettings:
             "setpoint_price_per_kwh",
             "default_energy_kwh",
             "overdue_stay_minutes",
+            "ready_early_minutes",
             "acceptance_margin_kw",
             "blind_stay_h",
             "prefer_previous",

@@ -12,9 +12,11 @@ from planning_cases import NOW, evse_of, hours, session_of, snapshot
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitPeriod, LimitState, Setpoint
 from optimizer.domain.ids import EvseId, SessionId
 from optimizer.domain.plan import Plan
+from optimizer.domain.session import DepartureTarget
 from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.planning.assemble import previous_powers_kw, problem_from_snapshot
 from optimizer.planning.heuristics import HEURISTICS
+from optimizer.planning.needs import needs_of
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
 
@@ -105,3 +107,18 @@ def test_of_an_unknown_vehicle_a_plan_says_nothing(plan: Plan | None) -> None:
 def test_beyond_its_end_a_plan_says_nothing() -> None:
     says = previous_powers_kw(planned(7.0, 7.0), (NOW, hours(1), hours(2)))
     assert says == {SessionId("car"): (7.0, None)}
+
+
+@pytest.mark.parametrize(
+    ("case", "energy_kwh", "early_minutes"),
+    [
+        ("time enough: ready ten minutes before", 10.0, 10),
+        ("it needs all of its stay: until the end", FULL_KW * 5.95, 0),
+        ("nothing to do", 0.0, 10),
+    ],
+)
+def test_a_vehicle_is_ready_early_where_it_can_be(case: str, energy_kwh: float, early_minutes: int) -> None:
+    leaves = NOW + timedelta(hours=6)
+    session = session_of("car", "e0", targets=(DepartureTarget(leaves, energy_kwh=energy_kwh),))
+    (need,) = needs_of(session, NOW, PlanningSettings(ready_early_minutes=10.0), FULL_KW)
+    assert leaves - need.by == timedelta(minutes=early_minutes), case
