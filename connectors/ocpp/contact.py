@@ -75,9 +75,9 @@ class StationContact:
         """
         if booted:
             await self._layers.renew_defaults(self._record)
-            await self._bound_station()
         elif not await self._ask_for_states():
             return
+        await self._bound_station()
         wanted = self._link.calls.external_profiles()
         if wanted is not None:
             await self._link.ask(wanted)

@@ -96,7 +96,8 @@ class Answers201(SharedAnswers):
         transaction_id = TransactionId(clean_text(transaction.get("transactionId"), 36))
         if not transaction_id:
             raise CallRefused(ErrorCode.OCCURRENCE_VIOLATION, "transactionInfo.transactionId is missing")
-        self._watch_sequence(transaction_id, whole_number(payload.get("seqNo")))
+        is_new = await self._intake.known_place(transaction_id) is None
+        self._watch_sequence(transaction_id, whole_number(payload.get("seqNo")), is_new=is_new)
         kind = payload.get("eventType")
         entries = parts(payload, "meterValue")
         at = self._intake.time_of(_stamp(payload), fresh=False)
@@ -136,12 +137,14 @@ class Answers201(SharedAnswers):
             accepted = await self._intake.present_token(number, at, token_id, transaction_id)
         return number, {"idTokenInfo": token_answer(accepted)} if token_id is not None else {}
 
-    def _watch_sequence(self, transaction_id: TransactionId, number: int | None) -> None:
-        """Notice messages of a transaction that never came."""
+    def _watch_sequence(self, transaction_id: TransactionId, number: int | None, *, is_new: bool) -> None:
+        """Notice messages of a transaction that never came, its start among them where nobody knows of it."""
         sequence = self._intake.record.sequence
         last = sequence.get(transaction_id)
         if number is None:
             return
+        if last is None and is_new:
+            last = -1
         if last is not None and number > last + 1:
             self._intake.violation("messages of a transaction missing", f"{transaction_id}: {last} then {number}")
             self._intake.record.gaps.append(transaction_id)

@@ -326,6 +326,13 @@ class TestTransactionEvents:
             await station.call("TransactionEvent", event_201(bench, "Updated", number, **EVSE_1))
         assert bench.system.health(StationId("S201")).violations["messages of a transaction missing"] == 1
 
+    @pytest.mark.parametrize(("first", "missing"), [(0, 0), (3, 1)])
+    async def test_a_start_that_never_came_is_noticed(self, bench, first: int, missing: int) -> None:
+        station = await bench.booted("S201", "ocpp2.0.1")
+        await station.call("TransactionEvent", event_201(bench, "Updated", first, **EVSE_1))
+        assert bench.system.health(StationId("S201")).violations["messages of a transaction missing"] == missing
+        assert len(bench.events.of("transaction_begun")) == 1, "it is taken over all the same"
+
     async def test_charging_states_are_handed_on_when_they_change(self, bench) -> None:
         station = await bench.booted("S201", "ocpp2.0.1")
         await station.call(
