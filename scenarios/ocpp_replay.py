@@ -38,6 +38,7 @@ from optimizer.errors import ChargerUnreachable, InvalidInput
 from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.problem import ChargingProblem
 from optimizer.ports import ChargerGateway, LimitReply
+from scenarios.battery_model import BatteryModel
 from scenarios.foresight import forecasts_of, tariffs_of
 from scenarios.learnt_defaults import DefaultLearner
 from scenarios.living import living
@@ -99,8 +100,6 @@ def run_over_ocpp(
         raise InvalidInput("--resume", True, "replay without --over ocpp: connections cannot be taken up again")
     if strategy == UNCONTROLLED:
         raise InvalidInput("--strategy", strategy, "name one that plans; without control nothing is sent over OCPP")
-    if scenario.site.battery is not None:
-        raise InvalidInput("site.battery", scenario.site.battery.id, "leave it out: OCPP steers stations only")
     if not 1.0 <= speed <= FASTEST:
         raise InvalidInput("--speed", speed, f"give a number from 1 to {FASTEST:g}")
     return asyncio.run(_live(scenario, strategy, speed, on_progress, is_interrupted))
@@ -122,6 +121,8 @@ async def _live(
             _from_earlier(scenario.surroundings, clock.now()),
             http,
             scenario.seed,
+            meters_begin=control.battery.settled_at if control.battery is not None else None,
+            battery=control.battery,
         )
         replay = _WiredReplay(scenario, virtual, control, clock)
         async with virtual.running(), living([control.run()]):
@@ -189,6 +190,8 @@ class _WiredControl:
         self.stores = MemoryStores([scenario.site], kept_outcomes=2)
         self.log = RunningLog()
         self.departures = DepartureRecord(scenario.planning.stay_curve)
+        battery = scenario.site.battery
+        self.battery = BatteryModel(battery, clock.now(), scenario.battery_soc) if battery else None
         self.wire = _Wire()
         self.controller = SiteController(
             scenario.site,
@@ -241,6 +244,9 @@ class _WiredControl:
         self.log.solve_s.append(outcome.figures.total_s)
         self.log.fallbacks += isinstance(outcome, Fallback) and self._strategy.name == MILP
         self.log.time_limits += isinstance(outcome, FeasibleAtLimit)
+        if self.battery is not None:
+            # No station: it follows the plan at once, as its own controller would.
+            self.battery.follow(outcome.plan.boundaries, outcome.plan.battery_kw)
         return outcome
 
 

@@ -223,18 +223,14 @@ class _Page:
         return _section("Missing energy", text, _table(head, rows))
 
     def cost_split(self) -> str:
-        rows = []
         bounds = self.result.baselines
-        for name, figures in (
-            (self.result.figures.strategy.replace("_", " "), self.result.figures),
-            ("optimum", bounds.offline_optimum),
-            ("uncontrolled", bounds.uncontrolled),
-        ):
-            rows.append((name, self._cost_parts(figures)))
-        high = max(
-            float(figures.bill.total_cost)
-            for figures in (self.result.figures, bounds.offline_optimum, bounds.uncontrolled)
-        )
+        judged = {
+            self.result.figures.strategy.replace("_", " "): self.result.figures,
+            "offline optimum": bounds.offline_optimum,
+            "uncontrolled": bounds.uncontrolled,
+        }
+        rows = [(name, self._cost_parts(figures)) for name, figures in judged.items()]
+        high = max(float(figures.bill.total_cost) for figures in judged.values())
         head = ("", "energy", "export", "demand charge", "total", "peak kW", "kWh delivered", "kg CO2 (marginal)")
         cells = [
             (
@@ -247,11 +243,7 @@ class _Page:
                 f"{one.delivered_kwh:,.1f}",
                 "not known" if one.emissions_kg is None else f"{one.emissions_kg:,.0f}",
             )
-            for name, one in (
-                (self.result.figures.strategy.replace("_", " "), self.result.figures),
-                ("offline optimum", bounds.offline_optimum),
-                ("uncontrolled", bounds.uncontrolled),
-            )
+            for name, one in judged.items()
         ]
         text = f"Energy (blue) and demand charge (ochre), in {self.currency}."
         return _section("What it costs", text, stacked_rows(rows, max(high, 1e-9), self.currency) + _table(head, cells))

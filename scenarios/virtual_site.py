@@ -17,6 +17,7 @@ from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.site import Site, Station
 from optimizer.ports import Clock
 from scenarios.arrivals import RecordedSession
+from scenarios.battery_model import BatteryModel
 from scenarios.living import living
 from scenarios.plant import Plant, Surroundings
 from scenarios.station_readings import EPOCH
@@ -89,6 +90,7 @@ class VirtualSite:
         http: Opens their connections.
         seed: For everything that happens by chance.
         meters_begin: When the site's meters begin at zero, not after now; ``None``: now [UTC].
+        battery: The stationary battery, where there is one; somebody else tells it what to do.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class VirtualSite:
         http: ClientSession,
         seed: int = 0,
         meters_begin: datetime | None = None,
+        battery: BatteryModel | None = None,
     ) -> None:
         self.site = site
         self.clock = clock
@@ -116,7 +119,7 @@ class VirtualSite:
             for station in self.stations.values()
             for state in station.core.evses.values()
         }
-        self.plant = Plant(site, evses, surroundings, meters_begin or clock.now())
+        self.plant = Plant(site, evses, surroundings, meters_begin or clock.now(), battery)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

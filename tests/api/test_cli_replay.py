@@ -177,7 +177,9 @@ def test_a_replay_over_websockets_delivers_as_much() -> None:
             (SCENARIO, "--over", "ocpp", "--speed", "0"), "--speed = 0.0: give a number from 1", id="no speed"
         ),
         pytest.param((SCENARIO, "--over", "ocpp", "--resume"), "connections cannot be taken up again", id="resume"),
-        pytest.param(("epfl_fast_2022_06", "--over", "ocpp"), "OCPP steers stations only", id="battery over ocpp"),
+        pytest.param(
+            (SCENARIO, "--over", "ocpp", "--strategy", "uncontrolled"), "nothing is sent over OCPP", id="no control"
+        ),
     ],
 )
 def test_what_cannot_be_replayed_is_told_at_once(arguments: tuple[str, ...], message: str) -> None:
