@@ -6,7 +6,8 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from optimizer.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from api.config import Configuration
+    from connectors.storage.plan_store import RecordedStep
     from scenarios.record import StepComparison
 
 EXIT_DIFFERENT = 1
@@ -56,14 +58,23 @@ def export_record(
         raise InvalidInput("OUT", str(out), f"make the folder {out.absolute().parent} first")
     configuration = load_configuration(config)
     zone = ZoneInfo(configuration.site.time_zone)
-    steps, missing = asyncio.run(_steps(configuration, _instant(start, zone, FIRST), _instant(end, zone, LAST)))
-    if not steps:
+    at: list[datetime] = []
+    missing = 0
+
+    def usable() -> Iterator[RecordedStep]:
+        nonlocal missing
+        for step in _steps(configuration, _instant(start, zone, FIRST), _instant(end, zone, LAST)):
+            if step is None:
+                missing += 1
+                continue
+            at.append(step.seen.snapshot.at.astimezone(zone))
+            yield step
+
+    count = write_record(out, usable())
+    if not count:
         raise NotFound("recorded step in this time of site", configuration.site.id)
-    count = write_record(out, steps)
-    first, last = (step.seen.snapshot.at.astimezone(zone) for step in (steps[0], steps[-1]))
-    typer.echo(
-        f"{out}: {count} steps from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}, {out.stat().st_size:,} bytes"
-    )
+    span = f"{at[0]:%Y-%m-%d %H:%M} to {at[-1]:%Y-%m-%d %H:%M}"
+    typer.echo(f"{out}: {count} steps from {span}, {out.stat().st_size:,} bytes")
     if missing:
         typer.echo(f"{missing} older steps are left out: the plan before each of them is not kept any more")
 
@@ -74,16 +85,19 @@ def _instant(given: datetime | None, zone: ZoneInfo, otherwise: datetime) -> dat
     return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)
 
 
-async def _steps(configuration: Configuration, start: datetime, end: datetime) -> tuple[list[Any], int]:
-    """The recorded steps of a time, and how many cannot be planned again."""
+def _steps(configuration: Configuration, start: datetime, end: datetime) -> Iterator[RecordedStep | None]:
+    """The recorded steps of a time, one after the other; ``None`` for one that cannot be planned again."""
     from connectors.storage.stores import plans_for_reading
     from optimizer.domain.ids import SiteId
 
-    async with plans_for_reading(configuration.storage.url) as plans:
-        ids = await plans.recorded_plans(SiteId(configuration.site.id), start, end)
-        found = [await plans.recorded_step(plan_id) for plan_id in ids]
-    steps = [step for step in found if step is not None]
-    return steps, len(found) - len(steps)
+    with asyncio.Runner() as runner:
+        opened = AsyncExitStack()
+        plans = runner.run(opened.enter_async_context(plans_for_reading(configuration.storage.url)))
+        try:
+            for plan_id in runner.run(plans.recorded_plans(SiteId(configuration.site.id), start, end)):
+                yield runner.run(plans.recorded_step(plan_id))
+        finally:
+            runner.run(opened.aclose())
 
 
 def replay_record(
@@ -109,22 +123,27 @@ def replay_record(
             raise InvalidInput("OUT", str(path), f"make the folder {path.absolute().parent} first")
     console = Console()
     settings = _changes(changes or [])
-    comparisons = _compared(console, (plan_again(step, settings) for step in read_record(file)))
-    if not comparisons:
+    rows: list[dict[str, Any]] = []
+    unexplained: list[RecordedStep] = []
+    currency = ""
+    for comparison in _shown(console, (plan_again(step, settings) for step in read_record(file))):
+        rows.append(comparison.as_json())
+        currency = comparison.recorded.seen.snapshot.site.currency
+        if not comparison.is_same and not comparison.is_changed:
+            unexplained = unexplained or [comparison.recorded]
+    if not rows:
         raise InvalidInput("FILE", str(file), "give a record with at least one step")
-    console.print(_table(comparisons))
-    rows = [comparison.as_json() for comparison in comparisons]
+    console.print(_table(rows, currency))
     if json_path is not None:
-        summary = {**_summary(comparisons), "changed": settings, "steps": rows}
+        summary = {**_summary(rows), "changed": settings, "steps": rows}
         json_path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     if csv_path is not None:
         with csv_path.open("w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-    unexplained = [one for one in comparisons if not one.is_same and not one.is_changed]
     if unexplained:
-        _explain(console, unexplained)
+        _explain(console, unexplained[0], len(rows) - _summary(rows)["steps_same"])
         sys.exit(EXIT_DIFFERENT)
 
 
@@ -145,37 +164,31 @@ def _changes(given: list[str]) -> dict[str, Any]:
     return changes
 
 
-def _compared(console: Console, comparisons: Iterable[StepComparison]) -> list[StepComparison]:
+def _shown(console: Console, comparisons: Iterable[StepComparison]) -> Iterator[StepComparison]:
+    """Count them on the screen as they come; none is kept."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    found = []
     with Progress(SpinnerColumn(), TextColumn("{task.completed} steps"), TimeElapsedColumn(), console=console) as shown:
         task = shown.add_task("planned again", total=None)
         for comparison in comparisons:
-            found.append(comparison)
             shown.advance(task)
-    return found
+            yield comparison
 
 
-def _summary(comparisons: list[StepComparison]) -> dict[str, Any]:
-    count = len(comparisons)
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    differences = ("cost_difference", "peak_difference_kw", "unserved_difference_kwh", "first_power_difference_kw")
     return {
-        "steps_planned": count,
-        "steps_same": sum(one.is_same for one in comparisons),
-        "steps_cut_short": sum(one.was_cut_short for one in comparisons),
-        "mean_cost_difference": sum(one.cost_difference for one in comparisons) / count,
-        "mean_peak_difference_kw": sum(one.peak_difference_kw for one in comparisons) / count,
-        "mean_unserved_difference_kwh": sum(one.unserved_difference_kwh for one in comparisons) / count,
-        "mean_first_power_difference_kw": sum(one.first_power_difference_kw for one in comparisons) / count,
+        "steps_planned": len(rows),
+        "steps_same": sum(row["same"] for row in rows),
+        "steps_cut_short": sum(row["cut_short"] for row in rows),
+        **{f"mean_{name}": sum(row[name] for row in rows) / len(rows) for name in differences},
     }
 
 
-def _table(comparisons: list[StepComparison]) -> Table:
-    summary = _summary(comparisons)
-    currency = comparisons[0].recorded.seen.snapshot.site.currency
-    first, last = (one.recorded.seen.snapshot.at for one in (comparisons[0], comparisons[-1]))
-    table = Table(title=f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC, planned again", title_justify="left")
-    table.add_column("")
+def _table(rows: list[dict[str, Any]], currency: str) -> Table:
+    summary = _summary(rows)
+    table = Table(title=f"{rows[0]['at']:.16} to {rows[-1]['at']:.16} UTC", title_justify="left")
+    table.add_column("planned again")
     table.add_column("", justify="right")
     table.add_row("steps", str(summary["steps_planned"]))
     table.add_row("the same plan to the last bit", str(summary["steps_same"]))
@@ -188,13 +201,13 @@ def _table(comparisons: list[StepComparison]) -> Table:
     return table
 
 
-def _explain(console: Console, unexplained: list[StepComparison]) -> None:
+def _explain(console: Console, first: RecordedStep, count: int) -> None:
     """Say what may be the reason where the same settings gave another plan."""
     from scenarios.record import ground_of, ground_text
 
-    recorded = ground_of(unexplained[0].recorded.seen)
+    recorded = ground_of(first.seen)
     now = json.loads(ground_text(recorded.settings))
-    console.print(f"{len(unexplained)} steps give another plan with the same settings.", highlight=False)
+    console.print(f"{count} steps give another plan with the same settings.", highlight=False)
     for name, then in (("version", recorded.version), ("solver", recorded.solver)):
         if now[name] != then:
             console.print(f"The record was made with {name} {then}; this is {now[name]}.", highlight=False)

@@ -108,7 +108,7 @@ class StorageSection(Section):
     url: StorageUrl = Field(default="sqlite:///chargehorizon.db", validate_default=True)
     """sqlite:///FILE, relative to this file, or postgresql://USER:PASSWORD@HOST/NAME."""
     kept_plans: Annotated[int, Field(ge=10)] = 2_000
-    """How many plans are kept; sessions, records and bills are kept for ever."""
+    """How many plans are kept, each with what it followed from; sessions, records and bills are kept for ever."""
     meters_kept_days: Annotated[int, Field(ge=35)] | None = 400
     """How long meter values are kept [days]; the default is a year and a month, so that last year's bills can be made
     anew. What is not billed yet stays in any case; null: all is kept for ever."""

@@ -81,7 +81,7 @@ def write_record(path: Path, steps: Iterable[RecordedStep]) -> int:
         steps: Steps of one site in the order of time.
 
     Returns:
-        How many steps were written.
+        How many steps were written; no file is made of none.
     """
     count, grounds, plans = 0, dict[str, int](), set[PlanId]()
     fresh = path.with_name(f"{path.name}.part")
@@ -112,7 +112,10 @@ def write_record(path: Path, steps: Iterable[RecordedStep]) -> int:
             }
             write(entry)
             count += 1
-    fresh.replace(path)
+    if count:
+        fresh.replace(path)
+    else:
+        fresh.unlink()
     return count
 
 

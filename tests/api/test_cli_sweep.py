@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sweep_works
+from distributed import LocalCluster
 
 from api.cli import main
 from api.cli_sweep import EXIT_SOME_FAILED
@@ -58,6 +59,17 @@ def test_table_json_and_picture_come_out(tmp_path: Path, monkeypatch: pytest.Mon
     assert table["total_cost"].tolist() == [row["total_cost"] for row in figures["rows"]]
     assert (tmp_path / "t.png").stat().st_size > 10_000
     assert list((tmp_path / ".chargehorizon").iterdir()) == []
+
+
+def test_a_dask_cluster_does_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address=":0"
+    ) as cluster:
+        varied = ("--vary", "site.limit_kw=12,60", "--table", "t.parquet")
+        assert run(monkeypatch, tmp_path, *varied, "--dask", cluster.scheduler_address) == 0
+    table = pd.read_parquet(tmp_path / "t.parquet")
+    assert table["site.limit_kw"].tolist() == [12, 60]
+    assert (table["total_cost"] == table["offline_optimum_cost"]).all()
 
 
 def test_a_failed_task_is_told_by_the_exit_code_and_tried_again_on_request(
