@@ -24,7 +24,7 @@ def test_each_number_lives_through_the_same_morning() -> None:
         assert row.plans > 5
         assert row.fallbacks == row.limit_violations == 0
         assert row.unserved_kwh < 0.01 * row.requested_kwh
-        assert 0.0 < row.median_s <= row.p99_s
+        assert row.processor_s > 0.0
 
 
 def test_the_command_writes_what_it_tells(
