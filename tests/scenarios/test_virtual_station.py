@@ -206,10 +206,16 @@ async def test_a_station_may_boot_after_every_loss(system: ScriptedCentralSystem
         await bench.until(lambda: len(system.of("BootNotification")) == 2)
 
 
+_SIGNED_FIRMWARE = {
+    "requestId": 1,
+    "firmware": {
+        "location": "ftp://x", "retrieveDateTime": "2026-03-02T12:00:00Z", "signingCertificate": "x", "signature": "x",
+    },
+}  # fmt: skip
 REFUSED_CALLS = {
-    "unknown in 1.6": (V16, "GetInstalledCertificateIds", {"certificateType": "CentralSystemRootCertificate"}, "NotImplemented"),
+    "unknown in 1.6": (V16, "SignedUpdateFirmware", _SIGNED_FIRMWARE, "NotImplemented"),
     "no action of 1.6": (V16, "MakeCoffee", {}, "NotImplemented"),
-    "unknown in 2.0.1": (V201, "GetInstalledCertificateIds", {}, "NotImplemented"),
+    "unknown in 2.0.1": (V201, "ClearDisplayMessage", {"id": 1}, "NotImplemented"),
     "breaks the 1.6 schema": (V16, "Reset", {"type": "Gentle"}, "FormationViolation"),
     "breaks the 2.0.1 schema": (V201, "Reset", {"type": "Gentle"}, "FormatViolation"),
     "a limit that is no multiple of 0.1": (V16, "SetChargingProfile", _limit(V16, 10.05, 5), "FormationViolation"),
