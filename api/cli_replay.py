@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +10,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
 
+from api.interrupts import interruptible
 from optimizer.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -244,30 +243,17 @@ def _progress(console: Console) -> Iterator[tuple[Callable[[str, float], None], 
     """A bar for each strategy with the time left, and Ctrl-C that ends the replay at its next step."""
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    interrupted = False
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = True
-
     bars: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        with Progress(
-            *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
-        ) as shown:
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with interruptible() as is_interrupted, Progress(*columns, *times, console=console) as shown:
 
-            def on_progress(strategy: str, share: float) -> None:
-                if strategy not in bars:
-                    bars[strategy] = shown.add_task(strategy.replace("_", " "), total=1.0)
-                shown.update(bars[strategy], completed=share)
+        def on_progress(strategy: str, share: float) -> None:
+            if strategy not in bars:
+                bars[strategy] = shown.add_task(strategy.replace("_", " "), total=1.0)
+            shown.update(bars[strategy], completed=share)
 
-            yield on_progress, lambda: interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+        yield on_progress, is_interrupted
 
 
 def _end(console: Console, states: list[Path], *, is_complete: bool) -> None:

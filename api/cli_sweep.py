@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +26,7 @@ from api.cli_replay import (
     replayed_window,
     scenario_path,
 )
+from api.interrupts import interruptible
 from optimizer.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -156,22 +155,10 @@ def _progress(console: Console, total: int, done: int) -> Iterator[tuple[Progres
     """A bar over all tasks with the time left, and Ctrl-C that ends the sweep."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-    interrupted = False
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
-            raise KeyboardInterrupt
-        interrupted = True
-
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        with Progress(*columns, console=console) as shown:
-            shown.add_task("sweep", total=total, completed=done)
-            yield shown, lambda: interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with interruptible() as is_interrupted, Progress(*columns, console=console) as shown:
+        shown.add_task("sweep", total=total, completed=done)
+        yield shown, is_interrupted
 
 
 def _shown_table(rows: Sequence[SweepRow], variations: Sequence[Variation], currency: str) -> Table:
