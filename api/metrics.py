@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from api.plan_views import outcome_name
 from optimizer.domain.charger import ExternalLimit, LimitCommand
 from optimizer.domain.event import GridEvent
-from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.ids import EvseId, StationId, TransactionId
 from optimizer.domain.plan import Fallback, PlanOutcome
 from optimizer.ports import ChargerGateway, LimitReply
 
@@ -122,6 +122,10 @@ class CountingGateway:
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed."""
         return self._counted(await self._inner.clear_limit(station_id, evse_id))
+
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        """End a transaction."""
+        return self._counted(await self._inner.stop_charging(station_id, transaction_id))
 
     def is_online(self, station_id: StationId) -> bool:
         """Whether the station is connected now."""

@@ -93,6 +93,10 @@ class ChargerGateway(Protocol):
         """Remove what ``set_limit`` installed, so that the safe default holds."""
         ...
 
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        """End a transaction: the last way to hold a vehicle whose station takes no limit of zero."""
+        ...
+
     def is_online(self, station_id: StationId) -> bool:
         """Whether the station is connected now."""
         ...

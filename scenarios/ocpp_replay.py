@@ -174,6 +174,9 @@ class _Wire:
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         return await self._inner.clear_limit(station_id, evse_id)
 
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        return await self._inner.stop_charging(station_id, transaction_id)
+
     def is_online(self, station_id: StationId) -> bool:
         return self._inner.is_online(station_id)
 

@@ -88,6 +88,10 @@ class SimulatedSite:
         self._fall_back(self._evses[evse_id])
         return _TAKEN
 
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:  # noqa: ARG002
+        """Nobody needs it: every station takes a limit of zero."""
+        return LimitReply(LimitState.REJECTED, "a limit of zero is taken here")
+
     def is_online(self, station_id: StationId) -> bool:  # noqa: ARG002
         """Every station is connected all the time."""
         return True

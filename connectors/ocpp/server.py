@@ -24,8 +24,9 @@ from connectors.ocpp.conversation import Conversation
 from connectors.ocpp.dialect import Answers, Calls
 from connectors.ocpp.health import StationHealth
 from connectors.ocpp.intake import StationIntake, TransactionLookup
-from connectors.ocpp.limits import LimitLayers, Place
+from connectors.ocpp.limits import OFFLINE, LimitLayers, Place
 from connectors.ocpp.link import StationLink
+from connectors.ocpp.outbound import limit_reply
 from connectors.ocpp.reports import StationReports
 from connectors.ocpp.security import StationGate, certificate_end
 from connectors.ocpp.security_desk import SecurityDesk
@@ -40,7 +41,7 @@ from connectors.ocpp.v21_calls import Calls21
 from connectors.ocpp.v201 import Answers201
 from connectors.ocpp.v201_calls import Calls201
 from optimizer.domain.charger import ExternalLimit, LimitCommand, StationBooted
-from optimizer.domain.ids import EvseId, StationId
+from optimizer.domain.ids import EvseId, StationId, TransactionId
 from optimizer.domain.site import Station
 from optimizer.errors import InvalidConfiguration, NotFound
 from optimizer.ports import Clock, LimitReply, StationEvents
@@ -350,6 +351,17 @@ class OcppCentralSystem:
             NotFound: There is no such station.
         """
         return await self._layers.set_station_maximum(self._record(station_id), limit_kw, phase_limits_a)
+
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        """End a transaction (RemoteStopTransaction, RequestStopTransaction).
+
+        Raises:
+            NotFound: There is no such station.
+        """
+        link = self.link(station_id)
+        if link is None:
+            return OFFLINE
+        return limit_reply(await link.ask(link.calls.stop(transaction_id)))
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Remove what ``set_limit`` installed, so that the safe default holds.

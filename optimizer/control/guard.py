@@ -35,6 +35,8 @@ class GuardDecision:
     """What every EVSE counted at."""
     exceeded: tuple[Ceiling, ...]
     """Limits that what was expected would have exceeded without the cuts."""
+    stops: tuple[EvseId, ...] = ()
+    """EVSEs whose transaction must end: their stations take no zero, and no limit that they take is low enough."""
 
     @property
     def commands(self) -> tuple[LimitCommand, ...]:
@@ -96,6 +98,7 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     cuts_a = {
         evse_id: expected.levels_a[evse_id] for evse_id in order if expected.levels_a[evse_id] < before_a[evse_id]
     }
+    stops = stops_needed(view, expected, reversed(order), settings)
     granted_a = grant(
         count.tally({evse_id: bound.may_kw for evse_id, bound in bounds.items()}),
         order,
@@ -106,7 +109,7 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     )
     reductions, increases = _commands(count, wished, granted_a, exceeded)
     releases = tuple(command for command in wishes if command.evse_id not in view.sessions)
-    return GuardDecision((*releases, *reductions), increases, bounds, exceeded)
+    return GuardDecision((*releases, *reductions), increases, bounds, exceeded, stops)
 
 
 def _count(view: GuardView, settings: ControlSettings) -> _Count:
@@ -174,6 +177,29 @@ def cut(tally: LoadTally, order: Iterable[EvseId]) -> None:
             feeder, level_a = tally.feeders[evse_id], tally.levels_a[evse_id]
             floor_a = min(level_a, feeder.floor_a if to_zero else feeder.least_a)
             tally.set_level(evse_id, max(floor_a, feeder.stepped_a(min(*fits_a, level_a))))
+
+
+def stops_needed(
+    view: GuardView, tally: LoadTally, order: Iterable[EvseId], settings: ControlSettings
+) -> tuple[EvseId, ...]:
+    """Whose transaction must end, after all cuts: only while the site meter shows that a limit is exceeded.
+
+    limit   ------------
+    left    A *   B *       both at the least current that their stations take: B, the less urgent, is stopped
+    """
+    if not metered_import_exceeds(view, settings):
+        return ()
+    stops = []
+    for evse_id in order:
+        exceeded = tally.exceeded()
+        if not exceeded:
+            break
+        if tally.feeders[evse_id].takes_zero or tally.levels_a[evse_id] <= 0.0:
+            continue
+        if any(tally.fit_under_a(evse_id, ceiling) is not None for ceiling in exceeded):
+            tally.set_level(evse_id, 0.0)
+            stops.append(evse_id)
+    return tuple(stops)
 
 
 def grant(

@@ -22,8 +22,8 @@ from optimizer.control.pauses import zero_stretches
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
-from optimizer.domain.charger import LimitCommand, LimitState, Setpoint
-from optimizer.domain.ids import EvseId, SessionId, StationId
+from optimizer.domain.charger import Connector, LimitCommand, LimitState, Setpoint
+from optimizer.domain.ids import EvseId, SessionId, StationId, TransactionId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import Plan
 from optimizer.domain.site import Site
@@ -74,6 +74,7 @@ class LimitSender:
         self._defaults_confirmed: dict[EvseId, float] = {}
         self._contacts: defaultdict[StationId, int] = defaultdict(int)
         self._doubtful: set[StationId] = set()
+        self._stopped: dict[EvseId, TransactionId] = {}
 
     def follow(self, plan: Plan) -> None:
         """Take ``plan`` as the one in force; it must be in the store already."""
@@ -93,6 +94,7 @@ class LimitSender:
                 first_reductions = decision.reductions if decision.increases else ()
                 commands = first_reductions or decision.commands
                 tasks = await self._start(commands, view, decision)
+                tasks += self._stop(decision.stops, view)
             await self._wait_for(tasks)
             if not first_reductions:
                 break
@@ -225,6 +227,22 @@ class LimitSender:
             pairs.append((command, setpoint))
         occupied = view.sessions.keys()
         return [self._spawn(self._deliver(command, setpoint, occupied)) for command, setpoint in pairs]
+
+    def _stop(self, evse_ids: Iterable[EvseId], view: GuardView) -> list[asyncio.Task[None]]:
+        """End transactions that no limit can hold low enough, each once."""
+        tasks = []
+        for evse_id in evse_ids:
+            transaction_id = view.sessions[evse_id].transaction_id
+            if transaction_id is not None and self._stopped.get(evse_id) != transaction_id:
+                self._stopped[evse_id] = transaction_id
+                tasks.append(self._spawn(self._stop_one(view.connectors[evse_id], transaction_id)))
+        return tasks
+
+    async def _stop_one(self, connector: Connector, transaction_id: TransactionId) -> None:
+        _LOG.warning("EVSE %s takes no limit of zero: ending transaction %s", connector.evse_id, transaction_id)
+        reply = await self._gateway.stop_charging(connector.station_id, transaction_id)
+        if reply.state is LimitState.UNANSWERED:
+            self._stopped.pop(connector.evse_id, None)
 
     async def _tell_pauses(self, view: GuardView, evse_id: EvseId) -> None:
         """Tell when the limit that is now replaced held its vehicle at zero."""

@@ -21,7 +21,7 @@ from connectors.ocpp.server import OcppCentralSystem
 from connectors.ocpp.settings import OcppSettings, Version
 from optimizer.control.controller import SiteController
 from optimizer.domain.charger import ExternalLimit, LimitCommand
-from optimizer.domain.ids import EvseId, SiteId, StationId, TariffId
+from optimizer.domain.ids import EvseId, SiteId, StationId, TariffId, TransactionId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.plan import Fallback, PlanOutcome, SolveFigures
 from optimizer.domain.snapshot import SiteSnapshot
@@ -79,6 +79,10 @@ class _WayToStations:
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         """Take a limit back."""
         return await self.system.clear_limit(station_id, evse_id)
+
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        """End a transaction."""
+        return await self.system.stop_charging(station_id, transaction_id)
 
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
         """The limits that others set at an EVSE."""

@@ -28,7 +28,7 @@ from optimizer.control.track import TrackedEvse
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitState
 from optimizer.domain.cost import SiteBill
-from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId, TokenId
+from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TariffId, TokenId, TransactionId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
@@ -104,6 +104,9 @@ class OnlineGateway:
         return LimitReply(LimitState.ACCEPTED)
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
+        return LimitReply(LimitState.ACCEPTED)
+
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
         return LimitReply(LimitState.ACCEPTED)
 
     def is_online(self, station_id: StationId) -> bool:

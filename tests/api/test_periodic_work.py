@@ -27,7 +27,7 @@ from optimizer.control.settings import ControlSettings
 from optimizer.costing.billing_time import billing_days
 from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind, GridEventStatus
-from optimizer.domain.ids import EvseId, GridEventId, SessionId, SiteId, StationId
+from optimizer.domain.ids import EvseId, GridEventId, SessionId, SiteId, StationId, TransactionId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.moment import Interval
 from optimizer.errors import SourceUnavailable
@@ -145,6 +145,9 @@ class Refusing:
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         return LimitReply(LimitState.UNANSWERED)
+
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        return LimitReply(LimitState.ACCEPTED)
 
     def is_online(self, station_id: StationId) -> bool:
         return station_id == "A"

@@ -20,7 +20,7 @@ from scenarios.station_settings import Misbehaviour
 from scenarios.virtual_time import LoopClock, run_in_virtual_time
 
 QUICK_SEEDS = range(5001, 5021)
-QUICK_MINUTES = 0.6
+QUICK_MINUTES = 0.4
 
 
 @pytest.mark.parametrize("seed", QUICK_SEEDS)

@@ -27,7 +27,17 @@ from optimizer.domain.charger import (
     TransactionBegun,
     TransactionFinished,
 )
-from optimizer.domain.ids import CircuitId, EvseId, PlanId, SessionId, SiteId, StationId, TariffId, TokenId
+from optimizer.domain.ids import (
+    CircuitId,
+    EvseId,
+    PlanId,
+    SessionId,
+    SiteId,
+    StationId,
+    TariffId,
+    TokenId,
+    TransactionId,
+)
 from optimizer.domain.metering import MeterSample, SiteMeterReading
 from optimizer.domain.plan import BindingKind, BindingReason, Fallback, Plan, SessionPlan, SolveFigures
 from optimizer.domain.series import PowerSeries
@@ -101,10 +111,15 @@ class SimGateway:
         self._clock = clock
         self._stations = stations
         self.before_send: Callable[[LimitCommand], None] = lambda _: None
+        self.stopped: list[TransactionId] = []
         self.external: dict[EvseId, tuple[ExternalLimit, ...]] = {}
 
     def is_online(self, station_id: StationId) -> bool:
         return any(one.online for one in self._stations.values() if one.evse.station_id == station_id)
+
+    async def stop_charging(self, station_id: StationId, transaction_id: TransactionId) -> LimitReply:
+        self.stopped.append(transaction_id)
+        return LimitReply(LimitState.ACCEPTED)
 
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
         return self.external.get(evse_id, ())

@@ -88,6 +88,27 @@ def test_where_a_station_takes_no_zero_the_next_one_stops() -> None:
     assert told(decision) == {"a": KW_6_A, "b": 0.0, "c": KW_6_A}
 
 
+@pytest.mark.parametrize(
+    ("case", "building_kw", "grid_kw", "stopped"),
+    [
+        ("the least currents fit", 27.5, 45.0, ()),
+        ("they do not: the least urgent is stopped", 30.0, 45.0, ("c",)),
+        ("two of them", 33.0, 45.0, ("c", "b")),
+        ("nobody on suspicion: the meter shows no excess", 33.0, 39.0, ()),
+    ],
+)
+def test_who_takes_no_zero_is_stopped_where_nothing_else_helps(
+    case: str, building_kw: float, grid_kw: float, stopped: tuple[str, ...]
+) -> None:
+    view = three_charging(40.0, now_kw=ALL_16_A, meter=reading_of(building_kw=building_kw, grid_kw=grid_kw))
+    connectors = {
+        evse_id: replace(one, setpoint=replace(one.setpoint, takes_zero=False))
+        for evse_id, one in view.connectors.items()
+        if one.setpoint is not None
+    }
+    assert decide(replace(view, connectors=connectors), (), SETTINGS).stops == stopped, case
+
+
 def test_a_cut_keeps_the_safe_value_at_the_end_and_names_the_limit() -> None:
     view = three_charging(40.0, now_kw=ALL_16_A, meter=reading_of(building_kw=13.5))
     (command,) = decide(view, (), SETTINGS).reductions

@@ -420,3 +420,14 @@ def test_which_safe_default_is_known_to_be_installed(
         assert asked == 1, case
 
     run_virtual(story())
+
+
+def test_a_transaction_is_ended_once_where_no_limit_is_low_enough() -> None:
+    async def story() -> None:
+        bench = await bench_with_two(limit_kw=40.0)
+        view = await bench.control.sender.view()
+        stop = bench.control.sender._stop
+        await asyncio.gather(*stop((A,), view), *stop((A, B), view))
+        assert bench.gateway.stopped == [view.sessions[A].transaction_id, view.sessions[B].transaction_id]
+
+    run_virtual(story())
