@@ -276,7 +276,7 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stations", type=int, default=5000)
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of each phase")
+    parser.add_argument("--seconds", type=float, default=120.0, help="length of each phase")
     parser.add_argument("--interval", type=float, default=60.0, help="seconds between meter values of one station")
     parser.add_argument("--control", action="store_true", help="control all stations as one site, too")
     parser.add_argument("--profile", default="", help="write the profile of the service's event loop to this file")
