@@ -36,6 +36,9 @@ near-slots: $(STAMP)
 study: $(STAMP)
 	$(BIN)/pytest -m study
 
+month: $(STAMP)
+	$(BIN)/python -m scenarios.studies.rolling_month --figure docs/month_replayed.svg
+
 load: $(STAMP)
 	PYTHONPATH=. $(BIN)/python tests/load/measure_load.py
 
