@@ -110,7 +110,7 @@ class ColumnSection(Section):
 
 
 class SessionSection(Section):
-    """Recorded charging sessions."""
+    """Recorded charging sessions; those of the weeks before the start are the past that control learns from."""
 
     file: ExistingFile
     """The file."""
