@@ -146,6 +146,16 @@ def test_the_same_seed_draws_the_same_vehicles() -> None:
     assert without_times(read("one.json")) == without_times(read("again.json"))
 
 
+def test_a_day_of_23_hours_has_92_quarters() -> None:
+    days = ("--start", "2019-03-10", "--end", "2019-03-11")
+    run("replay", "acn_caltech_2019_03", "--strategy", "uncontrolled", *days, "--json", "out.json", "--csv", "out.csv")
+    figures = read("out.json")
+    assert (figures["start"], figures["end"]) == ("2019-03-10T08:00:00+00:00", "2019-03-11T07:00:00+00:00")
+    with Path("out.csv").open(encoding="utf-8") as file:
+        starts = [row["start"] for row in csv.DictReader(file)]
+    assert starts.index("2019-03-11T07:00:00+00:00") == 92 * 3
+
+
 def test_a_replay_over_websockets_delivers_as_much() -> None:
     window = ("--start", "2024-06-13T10:00:00+02:00", "--end", "2024-06-13T10:30:00+02:00")
     arguments = ("replay", SCENARIO, "--strategy", "least_laxity", *window, "--json")
