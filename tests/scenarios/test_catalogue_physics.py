@@ -15,11 +15,11 @@ from scenarios.strategies import UNCONTROLLED, strategy_names
 BALANCED_WITHIN_KWH = 1e-6
 
 WINDOWS = {
-    "acn_caltech_2019_03": ("2019-03-05T08:00:00-08:00", 1),
+    "acn_caltech_2019_03": ("2019-03-05T08:00:00-08:00", 0.5),
     "acn_caltech_2019_08": ("2019-08-05T11:00:00-07:00", 1),
     "acn_caltech_2019_08_28": ("2019-08-28T13:00:00-07:00", 2),
     "acn_jpl_2019_10": ("2019-10-02T07:00:00-07:00", 0.25),
-    "depot_constructed_2024_06": ("2024-06-12T15:00:00+02:00", 2),
+    "depot_constructed_2024_06": ("2024-06-12T15:00:00+02:00", 1.5),
     "epfl_fast_2022_06": ("2022-06-06T12:00:00+02:00", 3),
     "trondheim_garage_2019_08": ("2019-08-12T12:00:00+02:00", 12),
 }
