@@ -182,7 +182,7 @@ def _scenario(file: str, start: datetime | None, end: datetime | None, seed: int
     changes: dict[str, Any] = {} if seed is None else {"seed": seed}
     scenario = load_scenario(scenario_path(file), changes)
     if scenario.set_aside:
-        console.print(_set_aside_text(scenario), highlight=False)
+        console.print(_set_aside_text(scenario), highlight=False, soft_wrap=True)
     if start is None and end is None:
         return scenario
     return scenario.between(*replayed_window(start, end, scenario))

@@ -12,7 +12,8 @@ A scenario is one YAML file; paths in it are relative to the file::
     information: {targets: stated}       # what control is told; see below
     strategy: milp
 
-Every section and field is described where it is defined below.
+Every section and field is described where it is defined below; docs/scenario_files.md and ``chargehorizon scenario
+fields`` are made of it.
 """
 
 from __future__ import annotations
