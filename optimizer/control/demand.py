@@ -65,7 +65,7 @@ class DemandReader:
                     month_days_left=days_left(tariff, month.end, at),
                     interval_energy_kwh=max(0.0, imported_kwh(readings, running, at)),
                     peak_hint_kw=self.peak_hint_kw,
-                    learnt_peak_kw=past.sure_peak_kw(charge, tariff, at),
+                    learnt_peak_kw=past.sure_peak_kw(charge),
                     still_to_come=still_to_come,
                 )
             )

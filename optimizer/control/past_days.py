@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -72,14 +73,12 @@ class PastDays:
         self._kept = {day: kept for day, kept in sorted(self._kept.items()) if day >= wanted[0]}
         alike = [kept.day for day, kept in self._kept.items() if _is_rest_day(day) == _is_rest_day(today)]
         self._to_come = StillToCome(alike) if alike else None
+        for charge in tariff.demand_charges:
+            self._sure_kw[charge.name] = await self._reckoned_kw(charge, tariff, at)
 
-    def sure_peak_kw(self, charge: DemandCharge, tariff: Tariff, at: datetime) -> float | None:
+    def sure_peak_kw(self, charge: DemandCharge) -> float | None:
         """The peak that this billing month will reach anyway [kW]; ``None`` while too little is known."""
-        if self._today is None:
-            return None
-        if charge.name not in self._sure_kw:
-            self._sure_kw[charge.name] = self._reckoned_kw(charge, tariff, at)
-        return self._sure_kw[charge.name]
+        return self._sure_kw.get(charge.name)
 
     def still_to_come(self, tariff: Tariff, at: datetime) -> PowerSeries | None:
         """Mean power that vehicles need who are not there yet, until next morning; ``None`` while no day is known."""
@@ -89,10 +88,12 @@ class PastDays:
         boundaries = tuple(start + timedelta(hours=SLOT_H * slot) for slot in range(SPAN_SLOTS + 1))
         return PowerSeries(boundaries, tuple(self._to_come.after_kw(hours_between(start, at)).tolist()))
 
-    def _reckoned_kw(self, charge: DemandCharge, tariff: Tariff, at: datetime) -> float | None:
+    async def _reckoned_kw(self, charge: DemandCharge, tariff: Tariff, at: datetime) -> float | None:
         kinds: tuple[list[PeakWorth], list[PeakWorth]] = ([], [])
         for day, kept in self._kept.items():
             kinds[_is_rest_day(day)].append(self._worth_of(day, kept, charge, tariff))
+            # A day takes up to a tenth of a second; the guard must not wait for all of them.
+            await asyncio.sleep(0)
         month_end = tariff.billing_month(at).end
         to_come = [0, 0]
         day = at.astimezone(tariff.zone).date()

@@ -75,7 +75,7 @@ def test_the_peak_is_learnt_from_days_of_the_kind_to_come(
     case: str, stays: list[Session], at: datetime, least_kw: float | None, most_kw: float | None
 ) -> None:
     past, stores = looked_back(stays, at)
-    sure_kw = past.sure_peak_kw(CHARGE, TARIFF, at)
+    sure_kw = past.sure_peak_kw(CHARGE)
     if least_kw is None or most_kw is None:
         assert sure_kw is None, case
     else:
@@ -112,5 +112,5 @@ def test_who_lasts_counts_as_stated_and_is_looked_at_again_when_gone() -> None:
 def test_nothing_is_learnt_where_no_past_is_wanted() -> None:
     past, stores = looked_back([stay(0, 8, 12, 8)], MONDAY + timedelta(days=1), PastDays(0))
     assert stores.reads == 0
-    assert past.sure_peak_kw(CHARGE, TARIFF, MONDAY) is None
+    assert past.sure_peak_kw(CHARGE) is None
     assert past.still_to_come(TARIFF, MONDAY) is None
