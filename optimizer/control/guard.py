@@ -95,8 +95,11 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     exceeded = tuple(expected.exceeded())
     before_a = dict(expected.levels_a)
     cut(expected, [evse_id for evse_id in reversed(order) if not is_overdue(bounds[evse_id], settings)])
+    # One that counts at more than it was told, for it did not answer, is told no more than before by being cut.
     cuts_a = {
-        evse_id: expected.levels_a[evse_id] for evse_id in order if expected.levels_a[evse_id] < before_a[evse_id]
+        evse_id: min(expected.levels_a[evse_id], count.amps(evse_id, bounds[evse_id].told_kw))
+        for evse_id in order
+        if expected.levels_a[evse_id] < before_a[evse_id]
     }
     stops = stops_needed(view, expected, reversed(order), settings)
     granted_a = grant(

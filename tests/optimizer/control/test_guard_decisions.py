@@ -137,6 +137,14 @@ def test_a_stale_meter(case: str, meter: object, cut: bool) -> None:
     assert bool(decide(view, (), SETTINGS).reductions) is cut, case
 
 
+def test_a_cut_of_what_did_not_answer_is_no_increase() -> None:
+    site = site_with([evse_at("a")], import_limit_kw=10.0)
+    held = setpoint_of("a", LimitState.UNANSWERED, (-300, KW_6_A), sent_s=-300)
+    silent = replace(held, bound_before_kw=KW_16_A, answered_at=None)
+    view = view_of(site, sessions=(session_at("a"),), setpoints=(silent,))
+    assert told(decide(view, (), SETTINGS)) == {"a": KW_6_A}, "it counts at 16 A, and 14 A would fit"
+
+
 def test_what_is_under_way_is_not_cut_twice() -> None:
     setpoints = (
         setpoint_of("a", VERIFIED, (-100, KW_16_A)),
