@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from api.logs import configure_logging
 from api.schemas import Instant
 from connectors.clock import AcceleratedClock, wall_time
 from connectors.sections import first_of, section_errors
@@ -113,6 +114,8 @@ def simulate(
     station_ids = [settings.station.id for settings in fleet_settings(plan)]
     keys = Keys(_passwords(passwords), password, _certificates(certificates, ca, station_ids), _trust(ca))
     clock = _clock(speed, start, wall_start)
+    # Stations tell of every lost connection; what counts stands in the table, and standard output is for the figures.
+    configure_logging("warning", "console")
     console = Console(stderr=as_json)
     counts = asyncio.run(_run(plan, url, keys, clock, hours, seed, console))
     summary = {"stations": plan.count, "clock": clock.now().isoformat(), **asdict(counts)}
@@ -182,6 +185,8 @@ def _table(plan: FleetPlan, counts: FleetCounts, now: datetime) -> Table:
     }
     for what, value in rows.items():
         table.add_row(what, value)
+    if counts.connection_problem:
+        table.add_row("why a station is not connected", counts.connection_problem)
     for problem, times in counts.violations.items():
         table.add_row(f"wrong in the central system: {problem}", str(times))
     return table

@@ -84,6 +84,8 @@ class FleetCounts:
     """Charging profiles that the stations hold now."""
     connections: int = 0
     """Connections so far."""
+    connection_problem: str = ""
+    """Why one of the stations that are not connected is not."""
     acknowledged: int = 0
     """Messages that the central system has answered."""
     unacknowledged: int = 0
@@ -179,6 +181,8 @@ class Fleet:
         """What has happened so far."""
         counts = self._counts
         counts.connected = sum(station.core.is_online for station in self.stations)
+        away = (one.connection_problem for one in self.stations if not one.core.is_online and one.connection_problem)
+        counts.connection_problem = next(away, "")
         counts.connections = sum(station.connections for station in self.stations)
         counts.acknowledged = sum(station.core.outbox.acknowledged for station in self.stations)
         counts.unacknowledged = sum(station.core.outbox.durable_calls for station in self.stations)

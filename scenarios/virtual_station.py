@@ -115,6 +115,8 @@ class VirtualStation:
         self.core = StationCore(settings, clock.now(), DIALECTS[settings.version], lambda: str(uuid4()), watchers)
         self.violations: list[str] = []
         self.connections = 0
+        self.connection_problem = ""
+        """Why the last attempt to connect failed; empty: none has."""
         self._central_system = central_system
         self._password = central_system.password
         self._clock = clock
@@ -181,7 +183,8 @@ class VirtualStation:
             try:
                 await self._connect_once()
             except (ClientError, OSError, TimeoutError) as error:
-                self._log.info("no connection", error=str(error) or type(error).__name__)
+                self.connection_problem = str(error) or type(error).__name__
+                self._log.info("no connection", error=self.connection_problem)
             if self.connections > connected:
                 wait_s = timings.reconnect_first_s
             await asyncio.sleep(wait_s * self._random.uniform(0.8, 1.2))

@@ -86,3 +86,14 @@ async def test_a_station_may_have_a_password_of_its_own() -> None:
         async with fleet.running(), asyncio.timeout(30):
             await _until(lambda: fleet.counts().connected == 2)
         assert system.refusals == 0
+
+
+async def test_why_stations_do_not_get_in_is_told() -> None:
+    async with ScriptedCentralSystem() as system, ClientSession() as http:
+        plan = FleetPlan(2)
+        system.credentials = {settings.station.id: "Basic nobody" for settings in fleet_settings(plan)}
+        fleet = Fleet(plan, garage_day().sessions, CentralSystem(system.url, "one"), ManualClock(NOON), http)
+        async with fleet.running(), asyncio.timeout(30):
+            await _until(lambda: fleet.counts().connection_problem)
+        assert fleet.counts().connected == 0
+        assert "401" in fleet.counts().connection_problem
