@@ -63,7 +63,8 @@ def bench(
     console.print(_table(rows))
     if leak is not None:
         console.print(
-            f"memory over {leak.plans} plans: {leak.early_mb:.1f} MB after a tenth, {leak.late_mb:.1f} MB after all"
+            f"memory over {leak.plans} plans with {leak.solves} solver calls: {leak.early_mb:.1f} MB after a tenth, "
+            f"{leak.late_mb:.1f} MB after all"
         )
     if json_path is not None:
         _write(json_path, {"rows": [asdict(row) for row in rows], "memory": asdict(leak) if leak else None})

@@ -284,6 +284,8 @@ class LeakReport:
 
     plans: int
     """How many plans."""
+    solves: int
+    """Solver calls that they made."""
     early_mb: float
     """Memory in use after a tenth of them [MB]."""
     late_mb: float
@@ -295,14 +297,14 @@ def memory_over_many_plans(plans: int, *, on_step: Callable[[], None] = lambda: 
     problems = [bench_problem(case, WATCHED_CONNECTORS, seed) for case in BenchCase for seed in range(4)]
     usual = [SETTINGS[case] for case in BenchCase for _ in range(4)]
     settings = [replace(one, proof_time_s=SHORT_PROOF_S, reopen_time_s=SHORT_PROOF_S) for one in usual]
-    early_mb = 0.0
+    early_mb, solves = 0.0, 0
     for number in range(plans):
         place = number % len(problems)
-        plan_with(problems[place], settings[place])
+        solves += plan_with(problems[place], settings[place]).figures.solves
         if number == plans // 10:
             early_mb = memory_now_mb()
         on_step()
-    return LeakReport(plans, early_mb, memory_now_mb())
+    return LeakReport(plans, solves, early_mb, memory_now_mb())
 
 
 def memory_now_mb() -> float:

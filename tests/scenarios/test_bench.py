@@ -81,5 +81,6 @@ def test_a_row_holds_what_was_measured() -> None:
 def test_memory_is_looked_at_after_a_tenth_and_after_all() -> None:
     report = memory_over_many_plans(12)
     assert report.plans == 12
+    assert report.solves > report.plans
     assert report.early_mb > 0.0
     assert report.late_mb > 0.0
