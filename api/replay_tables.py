@@ -71,7 +71,7 @@ def comparison_table(results: Mapping[str, ReplayResult]) -> Table:
     first = next(iter(results.values()))
     currency = first.figures.bill.currency
     title = f"{first.scenario.name}, costs in {currency}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "strategy" else "right", no_wrap=True)
     for name, result in results.items():
