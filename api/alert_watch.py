@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 
 import structlog
 
 from api.service import Service
-from api.station_alerts import AlertKind, Severity, StationAlert, station_alerts
+from api.station_alerts import OFFLINE_AFTER, AlertKind, Severity, StationAlert, station_alerts
 from optimizer.domain.ids import EvseId
 from optimizer.domain.site import Station
+
+CONNECTING_WALL_S = 30.0
+"""Time that a station has to connect again before it counts as offline [s]."""
 
 log = structlog.get_logger(__name__)
 
@@ -20,12 +24,14 @@ _Key = tuple[AlertKind, str, EvseId | None]
 async def alerts_at(service: Service, stations: Sequence[Station]) -> list[StationAlert]:
     """What an operator should look at now, at some stations of the site."""
     now = service.clock.now()
+    # Connecting takes time on the wall, however fast the service's clock runs.
+    patience = max(OFFLINE_AFTER, timedelta(seconds=CONNECTING_WALL_S / service.clock.wall_seconds(1.0)))
     tracking = {one.evse_id: one for one in await service.control.tracking()}
     connectors = {one.evse_id: one for one in await service.stores.connectors.connectors(service.site.id)}
     return [
         alert
         for station in stations
-        for alert in station_alerts(station, service.reporter.report(station.id), connectors, tracking, now)
+        for alert in station_alerts(station, service.reporter.report(station.id), connectors, tracking, now, patience)
     ]
 
 

@@ -80,6 +80,7 @@ def station_alerts(
     connectors: Mapping[EvseId, Connector],
     tracking: Mapping[EvseId, TrackedEvse],
     now: datetime,
+    patience: timedelta = OFFLINE_AFTER,
 ) -> tuple[StationAlert, ...]:
     """Everything about one station that an operator should look at, the urgent first.
 
@@ -89,8 +90,9 @@ def station_alerts(
         connectors: Its EVSEs as last known.
         tracking: How they follow their limits.
         now: Now [UTC].
+        patience: How long a station may be away before that is an alert.
     """
-    alerts = [*_of_the_link(station, report, now), *_of_the_protocol(station, report)]
+    alerts = [*_of_the_link(station, report, now, patience), *_of_the_protocol(station, report)]
     for evse in station.evses:
         connector, followed = connectors.get(evse.id), tracking.get(evse.id)
         if connector is not None:
@@ -100,9 +102,9 @@ def station_alerts(
     return tuple(sorted(alerts, key=lambda alert: list(Severity).index(alert.severity)))
 
 
-def _of_the_link(station: Station, report: StationReport, now: datetime) -> Iterator[StationAlert]:
+def _of_the_link(station: Station, report: StationReport, now: datetime, patience: timedelta) -> Iterator[StationAlert]:
     critical, warning = Severity.CRITICAL, Severity.WARNING
-    if report.online_since is None and now - (report.offline_since or report.since) >= OFFLINE_AFTER:
+    if report.online_since is None and now - (report.offline_since or report.since) >= patience:
         seen = "has never connected" if report.last_seen_at is None else "is not connected"
         reason = f"the station {seen}; it charges by its safe default"
         if report.refused_logins:
