@@ -150,6 +150,8 @@ class SessionLedger:
 
     async def connector_reported(self, event: ConnectorReported) -> None:
         """A plug-in begins a session, a plug-out ends it; a report older than the newest one changes nothing."""
+        # A report from ahead of us would make every later one look older.
+        event = replace(event, at=self._not_ahead(event.at))
         evse = self._evse_of.get((event.station_id, event.ocpp_evse_id))
         if evse is None:
             await self._stores.connectors.save_status(event)
@@ -269,6 +271,7 @@ class SessionLedger:
         if session is None:
             _LOG.warning("station %s ended transaction %s, which is unknown", event.station_id, event.transaction_id)
             return
+        event = replace(event, at=self._not_ahead(event.at))
         evse = self._site.evses[session.evse_id]
         ended = None
         async with self._change_at(evse.id):

@@ -43,6 +43,8 @@ DRAIN_LOOK_S = 5
 """Between two looks whether everything was told [s]."""
 LONGEST_DRAIN_S = 600
 """How long stations have for telling what is left [s]."""
+TOLD_LATE = timedelta(minutes=2)
+"""Messages about a transaction may come this long after its end, from a station that was offline."""
 CLOCKS_WRONG_BY = timedelta(hours=1)
 """No clock of a station is as wrong as this."""
 SAME_KW = 1e-6
@@ -187,7 +189,7 @@ class _World:
         if not self._run.stations[one.station_id].has(Misbehaviour.KWH_AS_WH):
             return False
         begun_at, ended_at = one.transaction.started_at, one.transaction.ended_at or self._clock.now()
-        interrupted = any(begun_at <= life <= ended_at for life in self._service.began_at)
+        interrupted = any(begun_at <= life <= ended_at + TOLD_LATE for life in self._service.began_at)
         samples = (ended_at - begun_at).total_seconds() / self._run.stations[one.station_id].sample_interval_s
         return interrupted or samples < 4 or one.energy_kwh < Decimal("0.04")
 
