@@ -19,31 +19,10 @@ from datetime import datetime, timedelta
 
 from optimizer.domain.ids import EvseId
 from optimizer.domain.site import ALL_PHASES, Site
-from scenarios.limit_audit import BaseFlow, Draw, LimitAudit
+from scenarios.limit_audit import BaseFlow, Draw, LimitAudit, Violation
 
 EFFECT_WITHIN = timedelta(seconds=120)
 """An increase that was sent longer ago than this has had its effect."""
-
-
-@dataclass(frozen=True, slots=True)
-class Excess:
-    """A stretch above a limit in which something could have been cut all along."""
-
-    what: str
-    """Which limit."""
-    start: datetime
-    """From when [UTC]."""
-    end: datetime
-    """Until when [UTC]."""
-    greatest: float
-    """Greatest value in it, in the unit of ``what``."""
-    limit: float
-    """The limit then, in the same unit."""
-
-    @property
-    def duration_s(self) -> float:
-        """How long it lasted [s]."""
-        return (self.end - self.start).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +77,13 @@ class FaultAudit(LimitAudit):
         self.draws: dict[EvseId, Draw] = {}
         self.base = BaseFlow(0.0, 0.0, 0.0, 0.0)
         self._sent: list[Sent] = []
-        self._running: dict[str, Excess] = {}
-        self._longest: dict[str, Excess] = {}
+        self._running: dict[str, Violation] = {}
+        self._longest: dict[str, Violation] = {}
         self._over: set[str] = set()
         self.wrong_increases: list[WrongIncrease] = []
 
     @property
-    def longest(self) -> Excess | None:
+    def longest(self) -> Violation | None:
         """The longest excess in which something could have been cut."""
         every = [*self._longest.values(), *self._running.values()]
         return max(every, key=lambda one: one.duration_s, default=None)
@@ -138,7 +117,7 @@ class FaultAudit(LimitAudit):
                 continue
             running = self._running.get(what)
             start, greatest = (running.start, running.greatest) if running else (at, value)
-            self._running[what] = Excess(what, start, after, max(greatest, value), limit)
+            self._running[what] = Violation(what, start, after, max(greatest, value), limit)
         self.draws, self.base = dict(draws), base
 
     def _end(self, what: str) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
-from scenarios.faults.audit import Excess
 from scenarios.faults.run import RunReport, run_faults
+from scenarios.limit_audit import Violation
 
 SEEDS_AT_A_TIME = 2
 """Runs handed to a process at once: a few seconds of work."""
@@ -23,7 +23,7 @@ class CampaignSummary:
     """How many."""
     failed: tuple[RunReport, ...]
     """Those in which something is not as it must be."""
-    longest: Excess | None
+    longest: Violation | None
     """The longest excess in which something could have been cut."""
     longest_seed: int | None
     """In which run."""

@@ -20,12 +20,12 @@ from optimizer.domain.charger import LimitCommand
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.site import Evse
-from scenarios.faults.audit import Excess, FaultAudit, Sent, WrongIncrease
+from scenarios.faults.audit import FaultAudit, Sent, WrongIncrease
 from scenarios.faults.books import TrueTransaction, faults_in_books
 from scenarios.faults.draw import DISOBEDIENT, START, DrawnRun, Fault, FaultKind, MeterKind, drawn_run
 from scenarios.faults.network import MemoryNetwork
 from scenarios.faults.service import OCPP, FaultyService, InjectedFailure
-from scenarios.limit_audit import Draw
+from scenarios.limit_audit import Draw, Violation
 from scenarios.living import living
 from scenarios.memory_stores import MemoryStores
 from scenarios.plant import Plant
@@ -59,7 +59,7 @@ class RunReport:
     """Its seed."""
     allowed_s: float
     """How long a limit may be exceeded while there is something to cut [s]."""
-    longest: Excess | None
+    longest: Violation | None
     """The longest excess of that kind."""
     wrong_increases: tuple[WrongIncrease, ...]
     """Increases that led above a limit by themselves."""
