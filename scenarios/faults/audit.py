@@ -55,6 +55,8 @@ class Sent:
     """What every EVSE drew, or was permitted by us where it obeys."""
     base: BaseFlow
     """What flowed besides."""
+    permits_a: float
+    """What it permits [A]; what draws more has still to take it up."""
 
 
 class FaultAudit(LimitAudit):
@@ -135,6 +137,9 @@ class FaultAudit(LimitAudit):
             return False
         return abs(self._unit_a_per_kw[evse_id, draw.current_paths][phase]) > 0.0
 
+    def _permitted_kw(self, sent: Sent, draw: Draw) -> float:
+        return sent.permits_a * self._site.evses[sent.evse_id].voltage_v * draw.current_paths / 1000.0
+
     def _look_for_increase(self, what: str, at: datetime, draws: Mapping[EvseId, Draw], base: BaseFlow) -> None:
         risen = {
             evse_id
@@ -143,6 +148,8 @@ class FaultAudit(LimitAudit):
         }
         for sent in reversed(self._sent):
             if sent.evse_id not in risen or at - sent.at > EFFECT_WITHIN:
+                continue
+            if draws[sent.evse_id].power_kw > self._permitted_kw(sent, draws[sent.evse_id]) + 1e-6:
                 continue
             ours = {one.evse_id for one in self._sent if one.at >= sent.at}
             as_it_was = {

@@ -316,7 +316,8 @@ class _World:
                 drawn = draws.get(evse_id)
                 if drawn is None or drawn.power_kw < permitted_kw:
                     draws[evse_id] = Draw(permitted_kw, paths)
-        self._audit.note_increase(Sent(command.evse_id, now, draws, self._audit.base))
+        permits_a = evse.current_a(command.first_kw)
+        self._audit.note_increase(Sent(command.evse_id, now, draws, self._audit.base, permits_a))
 
     def _permitted_kw(self, evse_id: EvseId) -> float:
         physics = self._physics(evse_id)
