@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -306,7 +307,7 @@ class _Page:
             for one in self.result.course.violations[:LISTED]
         )
         aside = "".join(
-            f"<li>{escape(row.where)}: {escape(row.session_id)} {escape(row.reason)}</li>"
+            f"<li>{escape(Path(row.where).name)}: {escape(row.session_id)} {escape(row.reason)}</li>"
             for row in scenario.set_aside[:LISTED]
         )
         facts = (

@@ -34,6 +34,9 @@ SQRT3_LESS_1 = 3.0**0.5 - 1.0
 NO_NEED_KWH = 1e-6
 """Need that counts as none: it is below what a solver tells from zero [kWh]."""
 
+WHOLE_SLOT_H = 1e-6
+"""A vehicle that is plugged in for all of a slot but this counts as there all the time; rounding takes as much [h]."""
+
 LATER_SHARE = 0.5
 """Share of a vehicle's full power that it is taken to get after the horizon, where others will want power as well."""
 

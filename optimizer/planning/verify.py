@@ -97,7 +97,9 @@ def _vehicle_power(problem: ChargingProblem, plan: Plan) -> Iterator[Violation]:
     there = problem.sessions.plugged_h > 0
     net, slots = _net_kw(plan), np.arange(problem.slot_count)
     most = np.where(there, problem.modes.max_kw[_modes_used(problem, plan), slots], 0.0)
-    least = np.where(there, -problem.sessions.most_discharge_kw[:, None], 0.0)
+    # What one that leaves earlier gives relieves no limit in the rest of the slot.
+    stays = problem.sessions.plugged_h >= problem.slot_h - 1e-6
+    least = np.where(stays, -problem.sessions.most_discharge_kw[:, None], 0.0)
     for permitted, wrong in ((most, net > most + TOLERANCE_KW), (least, net < least - TOLERANCE_KW)):
         for index, slot in np.argwhere(wrong).tolist():
             place = plan.sessions[index].session_id

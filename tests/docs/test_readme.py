@@ -24,6 +24,8 @@ RUN_ELSEWHERE = {
     "chargehorizon serve": "tests/end_to_end/test_garage_day.py",
     "chargehorizon record": "tests/api/test_cli_record.py",
     "chargehorizon bench": "tests/scenarios",
+    "chargehorizon replay": "tests/api/test_cli_replay.py",
+    "chargehorizon compare": "tests/api/test_cli_replay.py",
     "curl": "tests/api",
     "chargehorizon stations": "tests/docs/test_station_commands.py",
     "openssl": "tests/docs/test_station_commands.py",

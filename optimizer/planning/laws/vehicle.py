@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from optimizer.planning.model import Block, ModelBuilder
-from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
+from optimizer.planning.problem import WHOLE_SLOT_H, BoolArray, ChargingProblem, FloatArray, IntArray
 from optimizer.planning.scope import ModelScope
 
 FAIRNESS_STEPS = 4
@@ -44,12 +44,13 @@ def may_discharge(problem: ChargingProblem) -> BoolArray:
     """Where a vehicle may discharge, shape (sessions, slots).
 
     A vehicle that is below its floor at the start does not discharge in this plan: it could otherwise be charged and
-    discharged again below the floor.
+    discharged again below the floor. Nor does one in a slot in which it is not plugged in all the time: while it is
+    away others would draw what it is to give.
     """
     sessions = problem.sessions
     above_floor = sessions.stored_kwh >= sessions.discharge_floor_kwh
     willing = (sessions.most_discharge_kw > 0) & (sessions.capacity_kwh > 0) & above_floor
-    return np.asarray(willing[:, None] & (sessions.plugged_h > 0))
+    return np.asarray(willing[:, None] & (sessions.plugged_h >= problem.slot_h - WHOLE_SLOT_H))
 
 
 def _one_way_vehicle(build: ModelBuilder, problem: ChargingProblem, scope: ModelScope) -> None:

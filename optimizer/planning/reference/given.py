@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.planning.model import Labels, axis_labels
-from optimizer.planning.problem import BatteryState, ChargingProblem
+from optimizer.planning.problem import WHOLE_SLOT_H, BatteryState, ChargingProblem
 from optimizer.planning.scope import ModelScope
 
 Table = dict[Any, Any]
@@ -168,7 +168,7 @@ class Given:
 
     @cached_property
     def may_discharge(self) -> list[tuple[str, int]]:
-        """Where a vehicle may discharge: with consent, a known battery, not below its floor at the start."""
+        """Where a vehicle may discharge: with consent, a known battery, above its floor, there for all of the slot."""
         sessions = self.sessions
         willing = [
             s
@@ -177,7 +177,8 @@ class Given:
             and sessions.capacity_kwh[s] > 0
             and sessions.stored_kwh[s] >= sessions.discharge_floor_kwh[s]
         ]
-        return [(s, t) for s, t in product(willing, self.slots) if sessions.plugged_h[s, t] > 0]
+        there_all_slot = {t: self.slot_h[t] - WHOLE_SLOT_H for t in self.slots}
+        return [(s, t) for s, t in product(willing, self.slots) if sessions.plugged_h[s, t] >= there_all_slot[t]]
 
     @cached_property
     def discharging(self) -> frozenset[str]:

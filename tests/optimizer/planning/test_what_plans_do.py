@@ -87,6 +87,13 @@ def test_a_vehicle_is_not_emptied_below_its_floor() -> None:
     assert sum(plan.sessions[0].power_kw) == pytest.approx(-3.0)
 
 
+def test_a_vehicle_that_leaves_within_a_slot_gives_nothing_back_in_it() -> None:
+    """What it gave in its part of the slot would not be there for the others in the rest."""
+    car = request("car", 0.0, 1.5, PhaseMode(16, min_current_a=0.0), battery=GIVES_BACK)
+    plan = best(problem([car], slots=2, prices=[0.8, 0.9], building_kw=[5.0, 5.0]))
+    assert plan.sessions[0].power_kw == pytest.approx((-5.0, 0.0))
+
+
 def test_a_battery_moves_energy_from_cheap_hours_to_dear_ones() -> None:
     plan = best(problem([], slots=2, prices=[0.1, 0.5], building_kw=[1.0, 4.0], battery=STORE))
     assert plan.battery_kw == pytest.approx((4.0, -4.0))
