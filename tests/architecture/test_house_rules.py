@@ -7,7 +7,7 @@ import re
 import tomllib
 
 import pytest
-from source_tree import PACKAGES, ROOT, FunctionNode, SourceFile, source_files
+from source_tree import ROOT, FunctionNode, SourceFile, source_files
 
 LONGEST_BODY = 60
 LONGEST_FILE = 700
@@ -104,14 +104,6 @@ def _is_frozen_dataclass(owner: ast.ClassDef) -> bool:
         "dataclass" in ast.unparse(decorator) and "frozen=True" in ast.unparse(decorator)
         for decorator in owner.decorator_list
     )
-
-
-def test_packages_are_listed_explicitly_and_completely() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    present = {
-        ".".join(path.parent.relative_to(ROOT).parts) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
-    }
-    assert listed == present
 
 
 def test_no_index_address_stands_in_a_file_that_installs() -> None:

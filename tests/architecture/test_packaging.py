@@ -31,7 +31,7 @@ def shipped_beside_code() -> set[Path]:
 def test_every_package_is_shipped() -> None:
     """Folders that hold only files to read are named, too: setuptools doubts them at every installation otherwise."""
     folders = {str(path.parent).replace("/", ".") for path in tracked()}
-    assert folders - set(CONTENT["packages"]) == set()
+    assert set(CONTENT["packages"]) == folders
 
 
 def test_every_file_beside_code_is_shipped() -> None:
