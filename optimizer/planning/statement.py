@@ -398,7 +398,8 @@ def _demand(grid: _Grid, terms: Sequence[DemandTerm]) -> DemandArrays:
         runs_now = (starts_h <= 0.0) & (ends_h > 0.0)
         charge += [index] * len(length_h)
         shares += list(np.maximum(0.0, inside_h) / length_h)
-        expected_kw = np.asarray(term.expected_kw)[kept] if len(term.expected_kw) else 0.0
+        # Of intervals that one row speaks for, the one in which most is expected counts.
+        expected_kw = np.maximum.reduceat(term.expected_kw, np.flatnonzero(kept)) if len(term.expected_kw) else 0.0
         metered += (np.where(runs_now, term.metered_kwh / length_h, 0.0)[:, 0] + expected_kw).tolist()
     return DemandArrays(
         names=tuple(term.name for term in terms),
