@@ -39,7 +39,13 @@ SITE = "acn_caltech_2019_03"
 STEPS_A_DAY = 288
 CHOICES = {
     "replan": {"every_minutes": 15},
-    "planning": {"relative_gap": 0.02, "proof_time_s": 0, "near_slots": 3, "ready_early_minutes": 5},
+    "planning": {
+        "relative_gap": 0.02,
+        "proof_time_s": 0,
+        "near_slots": 3,
+        "ready_early_minutes": 5,
+        "preferences": False,
+    },
     "control": {"dead_band_kw": 0.1},
 }
 """Those of the March scenario, for every month and site."""

@@ -45,10 +45,10 @@ def test_a_busy_monday_is_lived_through_at_little_more_than_the_peak_it_needs() 
 
 
 @pytest.mark.study
-def test_the_month_comes_within_seven_percent_of_the_optimum(bounds: Bounds) -> None:
+def test_the_month_comes_within_six_and_a_half_percent_of_the_optimum(bounds: Bounds) -> None:
     month = load_scenario(catalogue_path("acn_caltech_2019_03"))
     figures = figures_of(run_course(month, MILP), month)
     optimum = float(bounds.baselines.offline_optimum.bill.total_cost)
-    assert float(figures.bill.total_cost) <= 1.07 * optimum
+    assert float(figures.bill.total_cost) <= 1.065 * optimum
     assert figures.delivered_share >= 0.9985
     assert figures.limit_violations == 0
