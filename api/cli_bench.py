@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,9 @@ HEADINGS = (
     "ratio", "hot / cold", "gap", "Pyomo ms", "memory MB",
 )  # fmt: skip
 
+FILE_WIDTH = 140
+"""Characters of a line where the table goes to a file or a pipe: all columns fit."""
+
 
 def register(cli: typer.Typer) -> None:
     """Add the command."""
@@ -51,6 +55,8 @@ def bench(
     if runs < 1:
         raise InvalidInput("--runs", runs, "give a number from 1 up")
     console = Console()
+    if not sys.stdout.isatty():
+        console.width = max(console.width, FILE_WIDTH)
     rows = []
     with _progress(console) as progress:
         task = progress.add_task("planning", total=len(chosen_sizes) * len(chosen_cases) * runs)
