@@ -71,9 +71,12 @@ def goldens() -> dict[str, Golden]:
     """The golden models by the name of their file."""
     return {
         **_of_vehicles(),
+        **_of_full_vehicles(),
         **_of_patterns(),
         **_of_the_site(),
-        **_of_the_wires(),
+        **_of_the_connection(),
+        **_of_circuits(),
+        **_of_phases(),
     }
 
 
@@ -109,6 +112,19 @@ def _of_vehicles() -> dict[str, Golden]:
                 slots=2,
             ),
         ),
+        "reservation_floor": Golden(
+            "reservation_floor",
+            "3 kW promised for an hour and a half to a vehicle that comes in half an hour",
+            problem(
+                [request("booked", 8.0, 3, arrive_at=hours(0.5), guaranteed_kw=3.0, guaranteed_kwh=4.5)],
+                slots=3,
+            ),
+        ),
+    }
+
+
+def _of_full_vehicles() -> dict[str, Golden]:
+    return {
         "taper": Golden(
             "taper",
             "a vehicle that passes its knee in the second slot",
@@ -134,14 +150,6 @@ def _of_vehicles() -> dict[str, Golden]:
                 minutes=15,
             ),
             near_first_slot,
-        ),
-        "reservation_floor": Golden(
-            "reservation_floor",
-            "3 kW promised for an hour and a half to a vehicle that comes in half an hour",
-            problem(
-                [request("booked", 8.0, 3, arrive_at=hours(0.5), guaranteed_kw=3.0, guaranteed_kwh=4.5)],
-                slots=3,
-            ),
         ),
     }
 
@@ -228,11 +236,8 @@ def _of_the_site() -> dict[str, Golden]:
     }
 
 
-def _of_the_wires() -> dict[str, Golden]:
+def _of_the_connection() -> dict[str, Golden]:
     first_hour = Interval(NOW, hours(1))
-    tree = [Circuit(ROOT, None), Circuit(ROW, ROOT, limit_a=20.0, limit_kw=9.0, limit_source=LimitSource.CONTRACT)]
-    lines = [Circuit(ROOT, None, limit_a=60.0)]
-    two_way = {"battery": DISCHARGING}
     return {
         "grid_limit": Golden(
             "grid_limit",
@@ -250,6 +255,14 @@ def _of_the_wires() -> dict[str, Golden]:
                 ],
             ),
         ),
+    }
+
+
+def _of_circuits() -> dict[str, Golden]:
+    first_hour = Interval(NOW, hours(1))
+    tree = [Circuit(ROOT, None), Circuit(ROW, ROOT, limit_a=20.0, limit_kw=9.0, limit_source=LimitSource.CONTRACT)]
+    two_way = {"battery": DISCHARGING}
+    return {
         "circuit_limit": Golden(
             "circuit_limit",
             "two vehicles on one fuse of 20 A, one on one phase; 9 kW, 4.2 kW controllable and 2 kW outward",
@@ -281,6 +294,11 @@ def _of_the_wires() -> dict[str, Golden]:
                 ],
             ),
         ),
+    }
+
+
+def _of_phases() -> dict[str, Golden]:
+    return {
         "circuit_limit_between_lines": Golden(
             "circuit_limit",
             "loads between two lines lead on one phase and lag on the next: two facets a phase",
@@ -288,11 +306,15 @@ def _of_the_wires() -> dict[str, Golden]:
                 [
                     request("here", 12.0, 2, BETWEEN_LINES),
                     request(
-                        "there", 12.0, 2, PhaseMode(32, (Phase.L2, Phase.L3), Wiring.LINE_TO_LINE, 208.0), **two_way
+                        "there",
+                        12.0,
+                        2,
+                        PhaseMode(32, (Phase.L2, Phase.L3), Wiring.LINE_TO_LINE, 208.0),
+                        battery=DISCHARGING,
                     ),
                 ],
                 slots=2,
-                circuits=lines,
+                circuits=[Circuit(ROOT, None, limit_a=60.0)],
                 building_kw=[3.0, 3.0],
                 phase_voltage_v=120.0,
             ),
