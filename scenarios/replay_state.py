@@ -18,7 +18,6 @@ from optimizer.domain.series import PowerSeries
 from optimizer.errors import InvalidDataFile
 from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.slots import slot_means
-from optimizer.planning.warm import PlanMemory
 from optimizer.ports import Clock
 from scenarios.learnt_defaults import DefaultLearner
 from scenarios.memory_stores import MemoryStores
@@ -38,7 +37,7 @@ class ReplayClock(Clock, Protocol):
         ...
 
 
-FORMAT = "chargehorizon replay 2"
+FORMAT = "chargehorizon replay 1"
 """First entry of a kept state; another number cannot be read."""
 
 
@@ -147,7 +146,6 @@ class ReplayState:
         self.learner = DefaultLearner(scenario.control.default_energy_kwh)
         self.departures = DepartureRecord(scenario.planning.stay_curve)
         self.recorder = StepRecorder(scenario.start, scenario.step)
-        self.memory = PlanMemory()
         self.log = RunningLog()
         self.present: dict[int, PresentCar] = {}
         self.outcomes: list[StayOutcome] = []

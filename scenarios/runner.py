@@ -142,7 +142,7 @@ class _Replay:
         self._control: SteppedControl | None = None
         if strategy != UNCONTROLLED:
             step_minutes = scenario.step // timedelta(minutes=1)
-            planner = strategy_of(strategy, scenario.planning, step_minutes, state.memory).watched(on_plan)
+            planner = strategy_of(strategy, scenario.planning, step_minutes).watched(on_plan)
             self._control = SteppedControl(scenario, planner, state)
 
     async def run(

@@ -12,7 +12,6 @@ from optimizer.planning.heuristics import HEURISTICS
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings, SlotRule
 from optimizer.planning.solve import checked_plan
-from optimizer.planning.warm import PlanMemory
 
 MILP = "milp"
 """The rolling-horizon MILP."""
@@ -68,20 +67,19 @@ def checked_strategy(name: str, field: str) -> str:
     return name
 
 
-def strategy_of(name: str, settings: PlanningSettings, step_minutes: int, memory: PlanMemory | None = None) -> Strategy:
+def strategy_of(name: str, settings: PlanningSettings, step_minutes: int) -> Strategy:
     """The strategy of a name; not for the day without control, which nobody plans.
 
     Args:
         name: Its name.
         settings: The planner's choices.
         step_minutes: Distance of control steps: heuristics do not look further ahead than a few of them.
-        memory: Where the MILP goes on from the plan before; ``None``: each plan from nothing.
 
     Raises:
         InvalidInput: There is no such strategy.
     """
     if name == MILP:
-        return Strategy(name, settings, lambda problem: checked_plan(problem, settings, memory))
+        return Strategy(name, settings, lambda problem: checked_plan(problem, settings))
     if name == UNCONTROLLED or name not in HEURISTICS:
         raise InvalidInput("strategy", name, f"name one of {', '.join(strategy_names())}")
     near = replace(settings, slot_rules=(SlotRule(step_minutes, 3 * step_minutes), SlotRule(60, 180)))
