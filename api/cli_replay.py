@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -40,6 +40,12 @@ class Over(StrEnum):
 ScenarioFile = Annotated[
     str, typer.Argument(help="A scenario file, or the name of a scenario of the catalogue.", metavar="FILE")
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Another value of a field: site.limit_kw=60, planning.near_slots=1.", metavar="NAME=VALUE"
+    ),
+]
 Start = Annotated[
     datetime | None, typer.Option("--start", help="First local day, or instant with its UTC offset.", formats=TIMES)
 ]
@@ -63,6 +69,7 @@ def replay_scenario(
     start: Start = None,
     end: End = None,
     seed: Seed = None,
+    changes: Changes = None,
     json_path: JsonFile = None,
     csv_path: Annotated[
         Path | None, typer.Option("--csv", help="Write one row a step here, one a stay beside it.", metavar="OUT")
@@ -79,14 +86,24 @@ def replay_scenario(
     *,
     resume: Resume = False,
 ) -> None:
-    """Replay a scenario: the service's own control against a simulated site, on a virtual clock."""
+    """Replay a scenario: the service's own control against a simulated site, on a virtual clock.
+
+    What `record export` wrote is planned again from what the service saw: with the same version every plan comes out
+    the same to the last bit, the exit code tells; with other settings, each step says what the plan would have been.
+    """
     # Imported here: `--help` and the small commands need neither solver nor scenarios.
     from api.replay_tables import replay_table, write_stays_csv, write_steps_csv
+    from scenarios.recorded_scenario import is_record
     from scenarios.replay import replay
     from scenarios.strategies import checked_strategy
 
     console = Console()
-    scenario = _scenario(file, start, end, seed, console)
+    if is_record(scenario_path(file)):
+        over_other = None if over is Over.MEMORY else over.value
+        _refuse({"--seed": seed, "--report": report_path, "--over": over_other, "--resume": resume or None})
+        _replay_recorded(Path(file), changes, strategy, (start, end), console, json_path, csv_path)
+        return
+    scenario = _scenario(file, start, end, seed, console, changes)
     name = checked_strategy(strategy or scenario.strategy, "--strategy")
     _check_targets(json_path, csv_path, report_path)
     state = _state_file(scenario, name)
@@ -113,6 +130,38 @@ def replay_scenario(
     _end(console, [state] if over is Over.MEMORY else [], is_complete=result.course.is_complete)
 
 
+def _refuse(given: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing for a record: everything in it has happened, and nothing is lived through."""
+    for option, value in given.items():
+        if value is not None:
+            raise InvalidInput(option, value, "leave it out: a record is planned again, and nothing of it is simulated")
+
+
+def _replay_recorded(
+    path: Path,
+    changes: list[str] | None,
+    strategy: str | None,
+    window: tuple[datetime | None, datetime | None],
+    console: Console,
+    json_path: Path | None,
+    csv_path: Path | None,
+) -> None:
+    from api.record_replay import replay_recorded
+    from scenarios.recorded_scenario import load_recorded
+    from scenarios.strategies import checked_strategy
+    from scenarios.variations import read_changes
+
+    _check_targets(json_path, csv_path)
+    point = read_changes(changes or [])
+    if strategy is not None:
+        point["strategy"] = checked_strategy(strategy, "--strategy")
+    scenario = load_recorded(path, point)
+    zone = ZoneInfo(scenario.time_zone)
+    first, last = (None if one is None else in_zone(one, zone) for one in window)
+    is_complete = replay_recorded(scenario.between(first, last), console, json_path, csv_path)
+    _end(console, [], is_complete=is_complete)
+
+
 def _runner(over: Over, speed: float | None) -> Runner:
     """What lives through the scenario."""
     if over is Over.MEMORY:
@@ -136,6 +185,7 @@ def compare_strategies(
     start: Start = None,
     end: End = None,
     seed: Seed = None,
+    changes: Changes = None,
     json_path: JsonFile = None,
     csv_path: Annotated[
         Path | None, typer.Option("--csv", help="Write one row a strategy to this file.", metavar="OUT")
@@ -149,7 +199,7 @@ def compare_strategies(
     from scenarios.strategies import checked_strategy, strategy_names
 
     console = Console()
-    scenario = _scenario(file, start, end, seed, console)
+    scenario = _scenario(file, start, end, seed, console, changes)
     names = [name.strip() for name in strategies.split(",") if name.strip()] or list(strategy_names())
     for name in names:
         checked_strategy(name, "--strategies")
@@ -176,11 +226,22 @@ def compare_strategies(
 # ---------------------------------------------------------------------- what both need
 
 
-def _scenario(file: str, start: datetime | None, end: datetime | None, seed: int | None, console: Console) -> Scenario:
+def _scenario(
+    file: str,
+    start: datetime | None,
+    end: datetime | None,
+    seed: int | None,
+    console: Console,
+    texts: list[str] | None,
+) -> Scenario:
     from scenarios.scenario_files import load_scenario
+    from scenarios.variations import changes_of, read_changes
 
-    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
-    scenario = load_scenario(scenario_path(file), changes)
+    path = scenario_path(file)
+    changes = changes_of(path, read_changes(texts or []))
+    if seed is not None:
+        changes["seed"] = seed
+    scenario = load_scenario(path, changes)
     if scenario.set_aside:
         console.print(_set_aside_text(scenario), highlight=False, soft_wrap=True)
     if start is None and end is None:
@@ -217,13 +278,18 @@ def _set_aside_text(scenario: Scenario) -> str:
 
 def _instant(option: str, given: datetime, scenario: Scenario) -> datetime:
     """A day begins at local midnight; an instant is taken as it stands [UTC]."""
-    instant = given if given.tzinfo is not None else given.replace(tzinfo=ZoneInfo(scenario.site.time_zone))
+    instant = in_zone(given, ZoneInfo(scenario.site.time_zone))
     if not scenario.start <= instant <= scenario.end:
         fix = f"the scenario goes from {scenario.start.isoformat()} to {scenario.end.isoformat()}"
         raise InvalidInput(option, given.isoformat(), fix)
     if (instant - scenario.start) % scenario.step:
         raise InvalidInput(option, given.isoformat(), f"give a whole step of {scenario.step} since the start")
-    return instant.astimezone(UTC)
+    return instant
+
+
+def in_zone(given: datetime, zone: ZoneInfo) -> datetime:
+    """An instant as it was given, or where it was given without offset, that time at the site [UTC]."""
+    return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _check_targets(*paths: Path | None) -> None:

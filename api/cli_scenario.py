@@ -29,9 +29,15 @@ def list_scenarios() -> None:
 
 def check_scenario(file: ScenarioFile) -> None:
     """Check a scenario file and the files that it names, and say what it holds."""
+    from scenarios.recorded_scenario import is_record, load_recorded
     from scenarios.scenario_files import load_scenario
 
     path = scenario_path(file)
+    if is_record(path):
+        recorded = load_recorded(path)
+        otherwise = ", ".join(f"{name} = {value}" for name, value in recorded.changed.items()) or "nothing"
+        typer.echo(f"{path}: good. {recorded.step_count} recorded steps; otherwise than it was: {otherwise}.")
+        return
     scenario = load_scenario(path)
     typer.echo(
         f"{path}: good. {len(scenario.stays)} stays at {len(scenario.site.evses)} EVSEs from "

@@ -133,15 +133,24 @@ class KnownTariff:
         Raises:
             SourceUnavailable: ``start`` lies outside all prices.
         """
-        market = self._tariff.market
-        if market is None:
-            return self._tariff
-        if not market.span.contains(start):
-            raise SourceUnavailable(f"no price for {start.isoformat()}")
-        part = cut(market, start, end)
-        if part.boundaries[-1] < end:
-            part = replace(part, boundaries=(*part.boundaries[:-1], end))
-        return replace(self._tariff, market=part)
+        return priced_until(self._tariff, start, end)
+
+
+def priced_until(tariff: Tariff, start: datetime, end: datetime) -> Tariff:
+    """The tariff with the market prices of ``[start, end)``; beyond the last known price that one holds.
+
+    Raises:
+        SourceUnavailable: ``start`` lies outside all prices.
+    """
+    market = tariff.market
+    if market is None:
+        return tariff
+    if not market.span.contains(start):
+        raise SourceUnavailable(f"no price for {start.isoformat()}")
+    part = cut(market, start, end)
+    if part.boundaries[-1] < end:
+        part = replace(part, boundaries=(*part.boundaries[:-1], end))
+    return replace(tariff, market=part)
 
 
 def tariffs_of(scenario: Scenario, clock: Clock) -> TariffSource:

@@ -2,6 +2,8 @@
 
     service's database ──> record file (JSON lines, gzipped) ──> each step's problem, planned again ──> differences
 
+A scenario file beside the record names it, and what is to be otherwise (`scenarios.recorded_scenario`).
+
 A plan follows from the snapshot, the load that could not be steered, and the planner's settings; all three are in the
 record. The solver is deterministic, so the same version makes the same plan to the last bit. The one exception is what
 a solver call had found when a time limit ended it; that is in the record, too, and is given instead of such a call.
@@ -12,6 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +27,12 @@ from connectors.storage.codec import GROUND_JSON, StepGround, StoredStep, outcom
 from connectors.storage.plan_store import RecordedStep
 from optimizer.domain.ids import PlanId
 from optimizer.domain.plan import Fallback, Plan, PlanOutcome, SolveFigures
-from optimizer.domain.snapshot import SeenStep
+from optimizer.domain.snapshot import SeenStep, SiteSnapshot
 from optimizer.errors import InvalidConfiguration, InvalidDataFile, InvalidInput, StorageFailed
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solve import checked_plan
+from scenarios.strategies import MILP, heuristic_outcome
 
 FORMAT = "chargehorizon record 1"
 """First entry of a record file; another number cannot be read."""
@@ -135,12 +139,29 @@ def read_record(path: Path) -> Iterator[RecordedStep]:
     Raises:
         InvalidDataFile: It is no record file, or not a whole one.
     """
+    with _lines(path) as lines:
+        yield from _steps(lines)
+
+
+def steps_in(path: Path) -> int:
+    """How many steps a record file holds; reads it as far as is needed for that.
+
+    Raises:
+        InvalidDataFile: It is no record file, or not a whole one.
+    """
+    with _lines(path) as lines:
+        return sum('"kind": "step"' in line[:40] for line in lines)
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a record file after the first, which says what it is."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             header = json.loads(file.readline() or "null")
             if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise InvalidDataFile("(file)", path.name, f"give a file that says {FORMAT!r}", where=str(path))
-            yield from _steps(file)
+            yield file
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, StorageFailed) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -238,22 +259,33 @@ class StepComparison:
         }
 
 
-def plan_again(step: RecordedStep, changes: Mapping[str, Any] | None = None) -> StepComparison:
+@dataclass(frozen=True)
+class PlannedOn:
+    """What a recorded step is planned on now."""
+
+    snapshot: SiteSnapshot
+    """What was known, with what is to be otherwise."""
+    settings: PlanningSettings
+    """The planner's."""
+    strategy: str = MILP
+    """What plans."""
+
+
+def plan_again(step: RecordedStep, now: PlannedOn | None = None) -> StepComparison:
     """Plan a recorded step once more.
 
     Args:
         step: What was seen and decided.
-        changes: Settings of the planner to change, by name: ``{"near_slots": 1}``.
-
-    Raises:
-        InvalidInput: There is no such setting, or it cannot have this value.
+        now: What it is planned on; ``None``: exactly what it was planned on.
     """
-    recorded = ground_of(step.seen).settings
-    settings = changed_settings(recorded, changes or {})
-    problem = problem_from_snapshot(step.seen.snapshot, settings, fixed_kw=step.seen.fixed_kw)
-    if settings != recorded:
-        return StepComparison(step, checked_plan(problem, settings), is_changed=True)
-    again = checked_plan(problem, _patient(settings), tape=step.outcome.figures.tape)
+    then = PlannedOn(step.seen.snapshot, ground_of(step.seen).settings)
+    now = now or then
+    problem = problem_from_snapshot(now.snapshot, now.settings, fixed_kw=step.seen.fixed_kw)
+    if now.strategy != MILP:
+        return StepComparison(step, heuristic_outcome(now.strategy, problem), is_changed=True)
+    if now != then:
+        return StepComparison(step, checked_plan(problem, now.settings), is_changed=True)
+    again = checked_plan(problem, _patient(now.settings), tape=step.outcome.figures.tape)
     return StepComparison(step, again, is_changed=False)
 
 

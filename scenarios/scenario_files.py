@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -55,13 +54,16 @@ from scenarios.scenario import (
     Stay,
     TargetPolicy,
 )
-from scenarios.scenario_sections import PowerFileSection, ScenarioFile, SessionSection
+from scenarios.scenario_sections import MarketSection, PowerFileSection, ScenarioFile, SessionSection
 from scenarios.stays import Placed, placed_by_name, placed_in_order, placed_where_free, stays_of
 from scenarios.strategies import checked_strategy
+from scenarios.variations import with_changes
 from scenarios.vehicle_kinds import VehicleKind
 
 LAYOUTS = {"acn_sim": ACN_SIM, "sustaingym": SUSTAINGYM, "trondheim": TRONDHEIM, "epfl": EPFL}
 NOTHING_CHANGED: Mapping[str, Any] = {}
+RECORDED = "recorded"
+"""Field by which a file says that it holds what a service saw and decided."""
 LOOK_AHEAD = timedelta(days=3)
 """Prices and forecasts are read this far beyond the last departure, for the plans made near the end."""
 
@@ -77,7 +79,11 @@ def load_scenario(path: Path, changes: Mapping[str, Any] = NOTHING_CHANGED) -> S
         InvalidDataFile: The first thing that is wrong, with file, field, value and fix; whatever else is wrong in the
             same file is noted on it.
     """
-    content = _changed(read_sections(path, InvalidDataFile, "start, end, site, tariff, sessions"), changes, path)
+    content = read_sections(path, InvalidDataFile, "start, end, site, tariff, sessions")
+    if RECORDED in content:
+        fix = "this is what a service saw, step by step: plan it again with `chargehorizon replay`"
+        raise InvalidDataFile(RECORDED, content[RECORDED], fix, where=str(path))
+    content = with_changes(content, changes, str(path))
     try:
         document = ScenarioFile.model_validate(content, context={FOLDER: path.parent})
     except ValidationError as error:
@@ -91,28 +97,6 @@ def load_scenario(path: Path, changes: Mapping[str, Any] = NOTHING_CHANGED) -> S
         raise
     except InvalidInput as error:
         raise InvalidDataFile(error.field, error.value, error.fix, where=error.where or str(path)) from error
-
-
-def _changed(content: dict[str, Any], changes: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The content with changed values; a section that is left out is made."""
-    changed = deepcopy(content)
-    for name, value in changes.items():
-        *sections, last = name.split(".")
-        place: Any = changed
-        for section in sections:
-            if isinstance(place, list) and section.isdecimal() and int(section) < len(place):
-                place = place[int(section)]
-                continue
-            if not isinstance(place, dict):
-                raise InvalidDataFile(name, value, f"{section} is not a section with fields", where=str(path))
-            place = place.setdefault(section, {})
-        if isinstance(place, list) and last.isdecimal() and int(last) < len(place):
-            place[int(last)] = value
-        elif isinstance(place, dict):
-            place[last] = value
-        else:
-            raise InvalidDataFile(name, value, f"{last} is not a field of a section", where=str(path))
-    return changed
 
 
 def _fingerprint(path: Path, document: ScenarioFile, changes: Mapping[str, Any]) -> str:
@@ -142,7 +126,7 @@ def _scenario(document: ScenarioFile) -> Scenario:
     stays = stays_of(placed, site, _kinds(document), document.seed, information.targets)
     before = _placed(recording, document.sessions, site, start - REMEMBERED, start)
     earlier = stays_of(before, site, _kinds(document), document.seed, TargetPolicy.NONE)
-    market = _market(document, tariff, start, end)
+    market = market_of(document.market_prices, tariff, start, end)
     building, building_forecast = _building(document, start, end)
     pv, pv_forecast = _pv(document, site, start, end)
     scenario = Scenario(
@@ -226,8 +210,12 @@ def _kinds(document: ScenarioFile) -> tuple[VehicleKind, ...]:
 # ---------------------------------------------------------------------- prices, building, PV, carbon
 
 
-def _market(document: ScenarioFile, tariff: Tariff, start: datetime, end: datetime) -> Market | None:
-    section = document.market_prices
+def market_of(section: MarketSection | None, tariff: Tariff, start: datetime, end: datetime) -> Market | None:
+    """The day-ahead prices of a section, for a tariff and a time; ``None`` where there are none and none are needed.
+
+    Raises:
+        InvalidInput: The tariff is based on prices that are not given, or the file does not cover the time.
+    """
     if section is None:
         if tariff.market_priced:
             raise InvalidInput("market_prices", None, "give the day-ahead prices that the tariff is based on")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scenarios.scenario_sections import ScenarioFile
+from scenarios.scenario_sections import RecordFile, ScenarioFile
 
 Schema = Mapping[str, Any]
 
@@ -23,6 +23,14 @@ file is checked as a whole: what is wrong is told with file, field, value and wh
 Times carry their UTC offset (`2019-03-01T00:00:00-08:00`); units stand in the names. A field without a default is
 required. This page is made from the program's own checks by `chargehorizon scenario fields --short`; without `--short`
 it goes on with the settings of `control` and `planning`, which are those of the service.
+"""
+
+_RECORDS = """# A service's own past
+
+`chargehorizon record export --config site.yaml OUT.yaml` writes what a service saw and decided at each step as a
+scenario, the steps beside it in `OUT.jsonl.gz`. `chargehorizon replay OUT.yaml` makes each plan again from what was
+seen then: with the same version the same to the last bit. What `strategy`, `planning`, `site` or `tariff` say otherwise,
+there or as `--set NAME=NEW`, gives other plans, and the replay tells by how much they differ.
 """
 
 SETTINGS = ("control", "planning")
@@ -44,7 +52,12 @@ def scenario_reference(*, with_settings: bool = True) -> str:
         for path, section in _sections(schema, schema["$defs"], "")
         if with_settings or not path.startswith(SETTINGS)
     )
-    return "\n".join([INTRODUCTION, *tables])
+    return "\n".join([INTRODUCTION, *tables, _RECORDS, _record_table()])
+
+
+def _record_table() -> str:
+    schema = RecordFile.model_json_schema()
+    return _section("", schema, schema["$defs"]).replace("## The file", "## The file beside the steps", 1)
 
 
 def documented_fields() -> frozenset[str]:
@@ -101,7 +114,13 @@ def _kind(form: Schema, definitions: Schema) -> str:
     if form.get("type") == "array":
         inner = form.get("items") or (form.get("prefixItems") or [{}])[0]
         return f"list of {_kind(inner, definitions)}"
-    names = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
+    names = {
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "string": "text",
+        "object": "section",
+    }
     formats = {"date-time": "instant", "file-path": "file", "path": "file"}
     kind = formats.get(form.get("format", ""), names.get(form.get("type", ""), "value"))
     ranges = [text.format(f"{form[key]:g}") for key, text in RANGES if key in form]

@@ -335,3 +335,28 @@ class ScenarioFile(Section):
         named += [self.market_prices.file] if self.market_prices else []
         named += [path for one in powers for path in (one.file, one.weather_file, one.forecast_file) if path]
         return (*named, *(self.carbon.files if self.carbon else ()))
+
+
+class RecordFile(Section):
+    """What a service saw and decided, as ``chargehorizon record export`` writes it, and what is to be otherwise."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    """Short name."""
+    description: str = ""
+    """For people."""
+    recorded: ExistingFile
+    """The record of the steps."""
+    start: Instant | None = None
+    """First instant; left out: the record's first step."""
+    end: Instant | None = None
+    """First instant after; left out: after the record's last step."""
+    strategy: str = "milp"
+    """Another strategy than the rolling MILP that recorded: a heuristic, or uncontrolled."""
+    planning: dict[str, Any] = Field(default_factory=dict)
+    """Other choices of the planner, by name; all others are those in force then."""
+    site: dict[str, Any] = Field(default_factory=dict)
+    """What of the site is to be otherwise, named as in a configuration; entries of lists by their id."""
+    tariff: TariffSection | None = None
+    """Another tariff."""
+    market_prices: MarketSection | None = None
+    """Day-ahead prices on top of the other tariff."""

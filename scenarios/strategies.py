@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 from optimizer.domain.plan import Fallback, PlanOutcome, SolveFigures
@@ -83,12 +84,12 @@ def strategy_of(name: str, settings: PlanningSettings, step_minutes: int) -> Str
     if name == UNCONTROLLED or name not in HEURISTICS:
         raise InvalidInput("strategy", name, f"name one of {', '.join(strategy_names())}")
     near = replace(settings, slot_rules=(SlotRule(step_minutes, 3 * step_minutes), SlotRule(60, 180)))
-    heuristic = HEURISTICS[name]
+    return Strategy(name, near, partial(heuristic_outcome, name))
 
-    def solve(problem: ChargingProblem) -> PlanOutcome:
-        begun = perf_counter()
-        plan = heuristic(problem)
-        spent_s = perf_counter() - begun
-        return Fallback(plan, name, "the strategy", SolveFigures(0.0, spent_s, spent_s, 0, 0))
 
-    return Strategy(name, near, solve)
+def heuristic_outcome(name: str, problem: ChargingProblem) -> PlanOutcome:
+    """The plan of a heuristic, with the time that it took."""
+    begun = perf_counter()
+    plan = HEURISTICS[name](problem)
+    spent_s = perf_counter() - begun
+    return Fallback(plan, name, "the strategy", SolveFigures(0.0, spent_s, spent_s, 0, 0))

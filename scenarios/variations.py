@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -53,19 +54,39 @@ def read_variation(text: str) -> Variation:
     Raises:
         InvalidInput: It has another form, or no scenario has a field of this name; the nearest ones are named.
     """
-    name, sign, listed = text.partition("=")
-    name = re.sub(r"\[(\d+)\]", r".\1", name.strip())
-    if not sign or not name:
-        raise InvalidInput("--vary", text, "write NAME=VALUE,VALUE, for example site.limit_kw=60,80,100")
-    try:
-        values = yaml.safe_load(f"[{listed}]")
-    except yaml.YAMLError as error:
-        raise InvalidInput("--vary", text, "separate the values by commas, each written as in YAML") from error
+    name, values = _named_values(text, "--vary", "[{}]", "write NAME=VALUE,VALUE, for example site.limit_kw=60,80,100")
     if not values:
         raise InvalidInput("--vary", text, "give at least one value")
     if len({repr(value) for value in values}) < len(values):
         raise InvalidInput("--vary", text, "give each value once")
-    return Variation(checked_name(name, "--vary"), tuple(values))
+    return Variation(name, tuple(values))
+
+
+def read_changes(texts: Sequence[str]) -> Point:
+    """Read ``name=value``, each the new value of one field.
+
+    Raises:
+        InvalidInput: One has another form, names no field, or names one again.
+    """
+    point: Point = {}
+    for text in texts:
+        name, value = _named_values(text, "--set", "{}", "write NAME=VALUE, for example site.limit_kw=60")
+        if name in point:
+            raise InvalidInput("--set", text, "give each name once")
+        point[name] = value
+    return point
+
+
+def _named_values(text: str, option: str, form: str, fix: str) -> tuple[str, Any]:
+    """Name and value of ``name=value``, the value read as YAML once it is put into ``form``."""
+    name, sign, given = text.partition("=")
+    name = re.sub(r"\[(\d+)\]", r".\1", name.strip())
+    if not sign or not name:
+        raise InvalidInput(option, text, fix)
+    try:
+        return checked_name(name, option), yaml.safe_load(form.format(given))
+    except yaml.YAMLError as error:
+        raise InvalidInput(option, text, "write values as in YAML, and separate several by commas") from error
 
 
 def checked_name(name: str, field: str) -> str:
@@ -107,7 +128,11 @@ def changes_of(path: Path, point: Mapping[str, Any]) -> Changes:
     Raises:
         InvalidInput: The file has nothing that a short name could change in proportion.
     """
-    content = read_sections(path, InvalidDataFile, "start, end, site, tariff, sessions")
+    return changes_in(read_sections(path, InvalidDataFile, "start, end, site, tariff, sessions"), point)
+
+
+def changes_in(content: Content, point: Mapping[str, Any]) -> Changes:
+    """The fields of a file's content that a point changes; see `changes_of`."""
     changes: Changes = {}
     for name, means in SHORT_NAMES.items():
         if name in point:
@@ -116,6 +141,39 @@ def changes_of(path: Path, point: Mapping[str, Any]) -> Changes:
     removed = [f"{name}." for name, value in changes.items() if value is None or value == []]
     # Without a battery, its power means nothing.
     return {name: value for name, value in changes.items() if not name.startswith(tuple(removed))}
+
+
+def with_changes(content: Content, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Content with changed values, each named by its place; a section that is left out is made.
+
+    Args:
+        content: What a file holds.
+        changes: Values by dotted name; entries of lists by number.
+        where: The file, for faults.
+
+    Raises:
+        InvalidDataFile: A name leads through something that has no fields.
+    """
+    changed = deepcopy(dict(content))
+    for name, value in changes.items():
+        *sections, last = name.split(".")
+        place: Any = changed
+        for section in sections:
+            if isinstance(place, list) and section.isdecimal() and int(section) < len(place):
+                place = place[int(section)]
+                continue
+            if not isinstance(place, dict):
+                raise InvalidDataFile(name, value, f"{section} is not a section with fields", where=where)
+            if place.get(section) is None:
+                place[section] = {}
+            place = place[section]
+        if isinstance(place, list) and last.isdecimal() and int(last) < len(place):
+            place[int(last)] = value
+        elif isinstance(place, dict):
+            place[last] = value
+        else:
+            raise InvalidDataFile(name, value, f"{last} is not a field of a section", where=where)
+    return changed
 
 
 # ---------------------------------------------------------------------- short names

@@ -17,7 +17,16 @@ from optimizer.errors import InvalidDataFile, InvalidInput, StorageFailed
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solve import checked_plan
-from scenarios.record import changed_settings, ground_of, ground_text, plan_again, read_record, write_record
+from scenarios.record import (
+    PlannedOn,
+    changed_settings,
+    ground_of,
+    ground_text,
+    plan_again,
+    read_record,
+    steps_in,
+    write_record,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +43,7 @@ def record(steps: tuple[RecordedStep, ...], tmp_path: Path) -> Path:
 
 def test_a_record_reads_back_equal(record: Path, steps: tuple[RecordedStep, ...]) -> None:
     assert tuple(read_record(record)) == steps
+    assert steps_in(record) == len(steps)
 
 
 def test_a_record_of_later_steps_holds_the_plan_before_them(steps: tuple[RecordedStep, ...], tmp_path: Path) -> None:
@@ -56,8 +66,12 @@ def test_the_same_settings_give_the_same_plans_to_the_last_bit(record: Path) -> 
     assert {one.first_power_difference_kw for one in comparisons} == {0.0}
 
 
+def settings_of(step: RecordedStep, **changes: float) -> PlannedOn:
+    return PlannedOn(step.seen.snapshot, changed_settings(ground_of(step.seen).settings, changes))
+
+
 def test_other_settings_tell_the_difference(steps: tuple[RecordedStep, ...]) -> None:
-    comparisons = [plan_again(step, {"default_energy_kwh": 3.0, "departure_care": 1.0}) for step in steps]
+    comparisons = [plan_again(step, settings_of(step, default_energy_kwh=3.0, departure_care=1.0)) for step in steps]
     assert all(one.is_changed for one in comparisons)
     different = [one for one in comparisons if not one.is_same]
     assert different
