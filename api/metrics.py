@@ -135,6 +135,10 @@ class CountingGateway:
         """Limits that others have set at an EVSE."""
         return self._inner.external_limits(evse_id)
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        """Whether an EVSE may be told to change its number of phases."""
+        return self._inner.switches_phases(evse_id)
+
     def _counted(self, reply: LimitReply) -> LimitReply:
         self._limits.labels(reply.state.value).inc()
         return reply

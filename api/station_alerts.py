@@ -161,6 +161,11 @@ def _of_the_limit(station: Station, connector: Connector, followed: TrackedEvse)
             Severity.WARNING,
             f"the vehicle does not wake after a pause: {told}; unplugging and plugging in again helps",
         ),
+        Tracking.NOT_SWITCHING: (
+            AlertKind.LIMIT_NOT_TAKEN,
+            Severity.WARNING,
+            f"it was told to charge on one phase and is not seen to, so it stays on all of them: {told}",
+        ),
         Tracking.STALE: (AlertKind.NOT_METERED, Severity.WARNING, f"its meter has been silent for too long: {told}"),
     }.get(followed.tracking)
     if followed.tracking is Tracking.NOT_TAKEN and setpoint is not None:

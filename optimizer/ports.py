@@ -105,6 +105,10 @@ class ChargerGateway(Protocol):
         """Limits that others have set at an EVSE, or at its station."""
         ...
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        """Whether an EVSE that can change between one and three phases may be told to, as far as its station says."""
+        ...
+
 
 class StationReporter(Protocol):
     """Tells how stations fare."""

@@ -183,6 +183,9 @@ class _Wire:
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
         return self._inner.external_limits(evse_id)
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        return self._inner.switches_phases(evse_id)
+
 
 class _WiredControl:
     """The service's control and its central system, with stores in memory."""

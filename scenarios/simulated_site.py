@@ -26,10 +26,11 @@ _TAKEN = LimitReply(LimitState.ACCEPTED)
 
 
 class PeriodLimits:
-    """The limits of a charging profile, as `CurrentLimits`."""
+    """The limits of a charging profile, as `CurrentLimits`, and the phases to use; ``None``: all that there are."""
 
-    def __init__(self, evse: Evse, periods: Sequence[LimitPeriod]) -> None:
+    def __init__(self, evse: Evse, periods: Sequence[LimitPeriod], phases: int | None = None) -> None:
         self._starts = [period.start for period in periods]
+        self._phases = phases if evse.phase_switching else None
         self._limits_a = [evse.current_a(period.net_kw) for period in periods]
 
     def limit_a(self, instant: datetime) -> float:
@@ -37,8 +38,8 @@ class PeriodLimits:
         return self._limits_a[max(0, bisect_right(self._starts, instant) - 1)]
 
     def phases(self, instant: datetime) -> int | None:  # noqa: ARG002 - always the same
-        """All that there are."""
-        return None
+        """Phases to use; ``None``: all that there are."""
+        return self._phases
 
     def next_change(self, instant: datetime) -> datetime | None:
         """The next instant after ``instant`` at which it changes."""
@@ -70,7 +71,7 @@ class SimulatedSite:
     async def set_limit(self, command: LimitCommand) -> LimitReply:
         """Take a limit at once."""
         virtual = self._evses[command.evse_id]
-        virtual.obey(PeriodLimits(virtual.evse, command.periods), self._clock.now())
+        virtual.obey(PeriodLimits(virtual.evse, command.periods, command.phases), self._clock.now())
         self.limits_taken += 1
         return _TAKEN
 
@@ -99,6 +100,10 @@ class SimulatedSite:
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:  # noqa: ARG002
         """Nobody else sets limits."""
         return ()
+
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        """Whether the EVSE is one that can."""
+        return self._evses[evse_id].evse.phase_switching
 
     def _fall_back(self, virtual: VirtualEvse) -> None:
         default = self._defaults.get(virtual.evse.id, HardwareLimit(virtual.evse))

@@ -311,6 +311,23 @@ class OcppCentralSystem:
         record, evse = place
         return record.external_limits.at(evse.ocpp_evse_id)
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        """Whether a station may be told to change an EVSE's number of phases.
+
+        In 2.x it says so itself, and what was not asked yet is taken for yes, since the meter must show it anyway; of
+        1.6 only a station that says it can is told.
+
+        Raises:
+            NotFound: There is no such EVSE.
+        """
+        place = self._places.get(evse_id)
+        if place is None:
+            raise NotFound("EVSE", evse_id)
+        record = place[0]
+        link = self._links.get(record.station.id)
+        told = record.capability.switches_phases
+        return link is not None and (told is True or (told is None and link.calls.version is not Version.V16))
+
     def _record(self, station_id: StationId) -> StationRecord:
         record = self._records.get(station_id)
         if record is None:

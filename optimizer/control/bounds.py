@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from optimizer.control.ceilings import Feeder
-from optimizer.control.profile import greatest_between_kw, limit_at_kw
+from optimizer.control.profile import greatest_between_kw, is_for, limit_at_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitPeriod, LimitState, Setpoint
@@ -214,11 +214,6 @@ def seen_within_at(
         if sample.power_kw <= allowed_kw + settings.verification_tolerance_kw:
             known = max(known, settled)
     return known
-
-
-def is_for(setpoint: Setpoint, session: Session) -> bool:
-    """Whether a limit was sent for what runs now, not for an earlier vehicle or transaction."""
-    return setpoint.sent_at >= (session.transaction_begun_at or session.plugged_in_at)
 
 
 def is_steerable(connector: Connector, session: Session | None, at: datetime, settings: ControlSettings) -> bool:

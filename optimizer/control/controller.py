@@ -72,7 +72,9 @@ class SiteController:
     ) -> None:
         listeners = LedgerListeners(self.plan_soon, self.guard_soon, on_session_ended, self._distrust)
         self.ledger = SessionLedger(site, stores, clock, settings, listeners, knows_token, habit)
-        self.sender = LimitSender(site, stores, gateway, clock, settings, self.ledger.note_pauses)
+        self.sender = LimitSender(
+            site, stores, gateway, clock, settings, self.ledger.note_pauses, self.ledger.note_phases_switched
+        )
         self.watch = (
             SiteWatch(site, stores, clock, self.sender, settings) if watch_of is None else watch_of(self.sender)
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
-from optimizer.control.bounds import effective_state, is_for, may_be_sent_again
+from optimizer.control.bounds import bound_of, effective_state, may_be_sent_again
 from optimizer.control.ceilings import Feeder
-from optimizer.control.profile import SAME_KW, falling, merged, period_at, says_the_same
+from optimizer.control.phases import ONE, THREE, next_phases, told_phases
+from optimizer.control.profile import SAME_KW, clipped, falling, is_for, merged, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState, shortened
@@ -74,6 +76,7 @@ def _planned(
     if session.transaction_id is None or not _may_be_due(view, connector, session, settings):
         return None
     session_plan = plan.session_plan(session.id) if plan is not None else None
+    told = phases = told_phases(session, connector)
     if not session.may_charge:
         periods: tuple[LimitPeriod, ...] = (LimitPeriod(view.at, 0.0),)
         reason = "the token may not charge here"
@@ -81,12 +84,53 @@ def _planned(
         periods = _told_again(view, connector, session, settings)
         reason = "the limit in force, which the station has not confirmed"
     else:
-        safe_kw, feeder = view.safe_kw[connector.evse_id], view.feeders[connector.evse_id]
-        periods = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings, session.accepted_power_kw)
+        periods, phases = _as_planned(view, connector, session, plan, session_plan, settings)
         reason = reason_text(_reason_at(plan, session_plan, view.at))
-    if not periods or not _is_due(view, connector, session, periods, settings):
+    if not periods or not (phases != told or _is_due(view, connector, session, periods, settings)):
         return None
-    return LimitCommand(connector.station_id, connector.evse_id, session.transaction_id, periods, reason)
+    if phases == ONE:
+        reason = f"{reason}, on one phase" if reason else "on one phase"
+    return LimitCommand(connector.station_id, connector.evse_id, session.transaction_id, periods, reason, phases)
+
+
+def _as_planned(
+    view: GuardView,
+    connector: Connector,
+    session: Session,
+    plan: Plan,
+    session_plan: SessionPlan,
+    settings: ControlSettings,
+) -> tuple[tuple[LimitPeriod, ...], int | None]:
+    """What the plan asks for, and on how many phases; ``None``: nothing is said of them.
+
+    A write that changes the number of phases does not raise the current, and one that would add phases waits until the
+    current is as low as it is to be on them.
+    """
+    evse_id, evse = connector.evse_id, view.site.evses[connector.evse_id]
+    held = told_phases(session, connector)
+    index = _slot_at(plan, view.at)
+    planned = session_plan.phases_used[index] if session_plan.phases_used and index is not None else 0
+    power_kw = session_plan.power_kw[index] if index is not None else 0.0
+    wanted = next_phases(connector.open_phases, planned, power_kw, evse.min_power_kw)
+    phases = held if wanted == THREE and held is None else wanted
+    own = session.vehicle.phases_used
+    feeder = view.feeders[evse_id]
+    if wanted is not None:
+        feeder = replace(feeder, phases_used=wanted if own is None else min(own, wanted))
+    periods = profile_of(
+        plan, session_plan, feeder, view.at, view.safe_kw[evse_id], settings, session.accepted_power_kw
+    )
+    if phases == held:
+        return periods, held
+    told_kw = bound_of(view, evse_id, settings).told_kw
+    if phases == THREE and told_kw > periods[0].limit_kw + SAME_KW:
+        return periods, held
+    return clipped(periods, max(told_kw, evse.power_kw(feeder.least_a))), phases
+
+
+def _slot_at(plan: Plan, at: datetime) -> int | None:
+    """The slot of a plan that holds ``at``; ``None``: it has run out."""
+    return next((index for index, (start, end) in enumerate(pairwise(plan.boundaries)) if start <= at < end), None)
 
 
 def _told_again(
@@ -176,10 +220,8 @@ def _is_due(
 
 
 def _reason_at(plan: Plan, session_plan: SessionPlan, at: datetime) -> BindingReason | None:
-    for index, reason in enumerate(session_plan.reasons):
-        if plan.boundaries[index] <= at < plan.boundaries[index + 1]:
-            return reason
-    return None
+    index = _slot_at(plan, at)
+    return session_plan.reasons[index] if index is not None and index < len(session_plan.reasons) else None
 
 
 def reason_text(reason: BindingReason | None) -> str:

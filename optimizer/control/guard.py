@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from optimizer.control.bounds import Bound, BoundKind, bound_of, effective_state, fallback_limit_kw, is_for
-from optimizer.control.ceilings import Ceiling, LoadPaths, LoadTally
-from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, period_at, says_the_same
+from optimizer.control.bounds import Bound, BoundKind, bound_of, effective_state, fallback_limit_kw
+from optimizer.control.ceilings import AMPERE_SLACK, Ceiling, LoadPaths, LoadTally
+from optimizer.control.phases import told_phases
+from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, is_for, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, base_load, ceilings_in_force, metered_import_exceeds
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
@@ -81,6 +82,7 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
         wishes: The limits that the plan asks for; none for an EVSE that is to stay as it is.
         settings: Times and margins.
     """
+    view, wishes = with_room_for_phases(view, wishes, settings)
     count = _count(view, settings)
     bounds = count.bounds
     order = priority_order(view, [evse_id for evse_id, bound in bounds.items() if bound.steerable])
@@ -130,6 +132,30 @@ def _count(view: GuardView, settings: ControlSettings) -> _Count:
     )
     ceilings = ceilings_in_force(view, base_load(view, counted_kw, settings), settings)
     return _Count(view, settings, bounds, LoadPaths.of(view.site, ceilings, view.feeders), starting_a)
+
+
+def with_room_for_phases(
+    view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSettings
+) -> tuple[GuardView, tuple[LimitCommand, ...]]:
+    """The view in which those that are to go back to three phases count on them, and the wishes there is room for.
+
+    counted on one phase   wished on three     on L2 and L3: room for its current     from now on it counts on three
+                                               none                                   it stays as it is
+    """
+    kept = []
+    for command in wishes:
+        feeder = view.feeders[command.evse_id]
+        if command.phases is None or len(feeder.phases) >= command.phases or command.evse_id not in view.sessions:
+            kept.append(command)
+            continue
+        trial = replace(view, on_all_phases=view.on_all_phases | {command.evse_id})
+        count = _count(trial, settings)
+        tally = count.tally({evse_id: bound.may_kw for evse_id, bound in count.bounds.items()})
+        level_a = max(tally.levels_a[command.evse_id], count.amps(command.evse_id, count.soon_kw(command.periods)))
+        if tally.greatest_fit_a(command.evse_id, _kept_free_kw(view, settings)) >= level_a - AMPERE_SLACK:
+            view = trial
+            kept.append(command)
+    return view, tuple(kept)
 
 
 def all_bounds(view: GuardView, settings: ControlSettings) -> dict[EvseId, Bound]:
@@ -249,7 +275,7 @@ def _commands(
             command = replace(command, periods=periods, reason=reason)
             if evse_id in wished and _changes_nothing(view, command, settings):
                 continue
-        if limit_kw <= count.bounds[evse_id].told_kw + SAME_KW:
+        if limit_kw <= count.bounds[evse_id].told_kw + SAME_KW and evse_id not in view.on_all_phases:
             reductions.append(command)
         else:
             increases.append(command)
@@ -275,13 +301,14 @@ def _as_in_force(view: GuardView, evse_id: EvseId) -> LimitCommand:
     else:
         ahead = tuple(period for period in setpoint.periods if period.start > view.at)
         periods = (replace(period_at(setpoint.periods, view.at), start=view.at), *ahead)
-    return LimitCommand(connector.station_id, evse_id, session.transaction_id, periods)
+    phases = told_phases(session, connector)
+    return LimitCommand(connector.station_id, evse_id, session.transaction_id, periods, phases=phases)
 
 
 def _changes_nothing(view: GuardView, command: LimitCommand, settings: ControlSettings) -> bool:
     connector, session = view.connectors[command.evse_id], view.sessions[command.evse_id]
     setpoint = connector.setpoint
-    if setpoint is None or not is_for(setpoint, session):
+    if setpoint is None or not is_for(setpoint, session) or command.phases != told_phases(session, connector):
         return False
     if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
         return False

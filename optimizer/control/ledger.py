@@ -437,6 +437,15 @@ class SessionLedger:
             session = with_pauses(await self._stores.sessions.session(session_id), pauses)
             await self._stores.sessions.save_session(session)
 
+    async def note_phases_switched(self, session_id: SessionId, at: datetime) -> None:
+        """Count a change between one and three phases; what the vehicle was seen to take before says nothing now."""
+        session = await self._stores.sessions.session(session_id)
+        async with self._change_at(session.evse_id):
+            session = await self._stores.sessions.session(session_id)
+            switches = session.phase_switches + 1
+            session = replace(session, phase_switches=switches, phases_switched_at=at, accepted_power_kw=None)
+            await self._stores.sessions.save_session(session)
+
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     def _new_session(self, evse: Evse, at: datetime, token_id: TokenId | None) -> Session:

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from optimizer.control.ceilings import Feeder
+from optimizer.control.phases import ONE, order_of
 from optimizer.control.samples import USABLE, accepted_power_kw, in_possible_order, judged, phases_in_use, woken
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Connector
@@ -114,15 +115,18 @@ class MeterBook:
         connector: Connector,
         meter: _Meter,
     ) -> Session:
-        vehicle = session.vehicle
+        vehicle, order = session.vehicle, order_of(connector.setpoint, session)
         phases = phases_in_use(sample, evse)
-        if phases is not None and phases != vehicle.phases_used:
+        # Once phases are switched, only what shows more of them than known is the vehicle's own.
+        is_own = order is None or (phases or 0) > max(ONE, vehicle.phases_used or 0)
+        if phases is not None and is_own and phases != vehicle.phases_used:
             vehicle = replace(vehicle, phases_used=phases)
-        share = Feeder(evse, vehicle.phases_used).kw_per_a / Feeder(evse).kw_per_a
+        in_use = ONE if order is not None and order.phases == ONE else vehicle.phases_used
+        share = Feeder(evse, in_use).kw_per_a / Feeder(evse).kw_per_a
         updated = replace(session, vehicle=vehicle, energy_kwh=session.energy_kwh + float(added_kwh))
         if sample.soc is not None:
             updated = replace(updated, soc=sample.soc, soc_at=sample.at)
-        if session.is_active and sample.power_kw is not None:
+        if session.is_active and sample.power_kw is not None and (order is None or order.seen_at is not None):
             accepted = accepted_power_kw(updated, connector.setpoint, meter.recent, share, self._settings)
             updated = replace(updated, accepted_power_kw=accepted)
             updated = woken(updated, connector.setpoint, meter.recent, evse, self._settings)

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
+from optimizer.control.phases import can_switch, open_phases
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitState
@@ -51,7 +52,7 @@ async def observe_guard(
     """Read what the guard needs."""
     sessions = await stores.sessions.sessions(site.id, active_only=True)
     session_at = {session.evse_id: session for session in sessions}
-    connectors = await _connectors(site, stores, gateway, session_at)
+    connectors = await _connectors(site, stores, gateway, session_at, at, settings)
     until = at + timedelta(seconds=settings.lookahead_s)
     events = await stores.grid_events.events(site.id, at, until + timedelta(microseconds=1))
     view = GuardView(
@@ -82,7 +83,8 @@ async def observe(
     """
     end = at + timedelta(hours=settings.horizon_h)
     sessions = await stores.sessions.sessions(site.id, active_only=True)
-    connectors = await _connectors(site, stores, gateway, {session.evse_id: session for session in sessions})
+    session_at = {session.evse_id: session for session in sessions}
+    connectors = await _connectors(site, stores, gateway, session_at, at, settings)
     previous = await stores.plans.latest_plan(site.id)
     import_prices, export_prices, demand = await _prices(site, stores, sources, previous, at, end)
     meter = await stores.meters.latest_site_reading(site.id)
@@ -108,14 +110,19 @@ async def observe(
 
 
 async def _connectors(
-    site: Site, stores: Stores, gateway: ChargerGateway, session_at: Mapping[EvseId, Session]
+    site: Site,
+    stores: Stores,
+    gateway: ChargerGateway,
+    session_at: Mapping[EvseId, Session],
+    at: datetime,
+    settings: ControlSettings,
 ) -> dict[EvseId, Connector]:
     known = {connector.evse_id: connector for connector in await stores.connectors.connectors(site.id)}
     online = {station.id: gateway.is_online(station.id) for station in site.stations}
     connectors = {}
     for evse in site.evses.values():
         session, held = session_at.get(evse.id), known.get(evse.id)
-        connectors[evse.id] = Connector(
+        connector = Connector(
             evse.id,
             evse.station_id,
             online=online[evse.station_id],
@@ -126,6 +133,11 @@ async def _connectors(
             last_sample=held.last_sample if held else None,
             external_limits=gateway.external_limits(evse.id),
         )
+        if can_switch(evse):
+            willing = gateway.switches_phases(evse.id)
+            numbers = open_phases(evse, session, connector, at, settings, willing=willing)
+            connector = replace(connector, open_phases=numbers)
+        connectors[evse.id] = connector
     return connectors
 
 

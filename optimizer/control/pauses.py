@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from optimizer.control.bounds import is_for
+from optimizer.control.profile import is_for
 from optimizer.costing.pauses import setpoint_pauses
 from optimizer.domain.charger import Setpoint
 from optimizer.domain.moment import Interval

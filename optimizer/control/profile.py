@@ -7,10 +7,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from optimizer.control.settings import ControlSettings
-from optimizer.domain.charger import LimitPeriod
+from optimizer.domain.charger import LimitPeriod, Setpoint
+from optimizer.domain.session import Session
 
 SAME_KW = 1e-6
 """Limits closer than this are the same number after rounding to ampere and back [kW]."""
+
+
+def is_for(setpoint: Setpoint, session: Session) -> bool:
+    """Whether a limit was sent for what runs now, not for an earlier vehicle or transaction."""
+    return setpoint.sent_at >= (session.transaction_begun_at or session.plugged_in_at)
 
 
 def period_at(periods: Sequence[LimitPeriod], instant: datetime) -> LimitPeriod:

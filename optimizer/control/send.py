@@ -19,6 +19,7 @@ from optimizer.control.dispatch import dispatch
 from optimizer.control.guard import GuardDecision, decide
 from optimizer.control.observe import observe_guard
 from optimizer.control.pauses import zero_stretches
+from optimizer.control.phases import doubted_order, order_of, ordered, watched_phases, without_refused
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
@@ -45,6 +46,7 @@ class LimitSender:
         clock: Time.
         settings: Times and margins.
         on_pauses: Told when a session was held at zero by us.
+        on_phases_switched: Told when a session is to charge on another number of phases.
 
     Raises:
         InvalidConfiguration: The site cannot be safe when every station is blind.
@@ -58,6 +60,7 @@ class LimitSender:
         clock: Clock,
         settings: ControlSettings,
         on_pauses: Callable[[SessionId, Sequence[Interval]], Awaitable[None]],
+        on_phases_switched: Callable[[SessionId, datetime], Awaitable[None]],
     ) -> None:
         self._site = site
         self._stores = stores
@@ -65,6 +68,7 @@ class LimitSender:
         self._clock = clock
         self._settings = settings
         self._on_pauses = on_pauses
+        self._on_phases_switched = on_phases_switched
         self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site, deal_all=settings.deal_all_when_blind)
         self._turn = asyncio.Lock()
         self._newest: dict[EvseId, Setpoint] = {}
@@ -180,6 +184,7 @@ class LimitSender:
                 answered_at=None,
                 verified_at=None,
                 bound_before_kw=lasting_kw,
+                phase_order=doubted_order(setpoint, view.at),
             )
             await self._stores.connectors.save_setpoint(doubted)
 
@@ -195,13 +200,21 @@ class LimitSender:
         return self._plan
 
     async def _verify(self, view: GuardView) -> GuardView:
-        """Keep the proof for every setpoint that the meter now shows to be kept."""
+        """Keep the proof for every setpoint that the meter now shows to be kept, its number of phases included."""
         connectors = dict(view.connectors)
         for evse_id, connector in view.connectors.items():
-            proven = verified(view, evse_id, self._settings)
-            if proven is not None:
-                await self._stores.connectors.save_setpoint(proven)
-                connectors[evse_id] = replace(connector, setpoint=proven)
+            if connector.setpoint is None:
+                continue
+            shown = verified(view, evse_id, self._settings) or connector.setpoint
+            if evse_id in view.sessions and shown.phase_order is not None:
+                sample = fresh_sample(connector, view.at, self._settings)
+                evse = self._site.evses[evse_id]
+                shown = watched_phases(shown, connector, evse, sample, view.at, self._settings)
+                if shown.obeys_phases is False and connector.setpoint.obeys_phases is not False:
+                    _LOG.warning("EVSE %s was told to charge on one phase and is not seen to: it stays on all", evse_id)
+            if shown is not connector.setpoint:
+                await self._stores.connectors.save_setpoint(shown)
+                connectors[evse_id] = replace(connector, setpoint=shown)
         return replace(view, connectors=connectors)
 
     async def _start(
@@ -210,7 +223,9 @@ class LimitSender:
         """Store every command as sent, then send them all at once."""
         pairs = []
         for command in commands:
-            sample = fresh_sample(view.connectors[command.evse_id], view.at, self._settings)
+            connector, session = view.connectors[command.evse_id], view.sessions.get(command.evse_id)
+            sample = fresh_sample(connector, view.at, self._settings)
+            held = order_of(connector.setpoint, session)
             setpoint = Setpoint(
                 command.evse_id,
                 command.periods,
@@ -220,8 +235,12 @@ class LimitSender:
                 reason=command.reason,
                 drawn_before_kw=sample.power_kw if sample else None,
                 takes_zero=view.feeders[command.evse_id].takes_zero,
+                phase_order=ordered(command.phases, held, view.at) if command.phases is not None else None,
+                obeys_phases=connector.setpoint.obeys_phases if connector.setpoint is not None else None,
             )
             await self._tell_pauses(view, command.evse_id)
+            if session is not None and setpoint.phase_order not in (None, held):
+                await self._on_phases_switched(session.id, view.at)
             await self._stores.connectors.save_setpoint(setpoint)
             self._newest[command.evse_id] = setpoint
             pairs.append((command, setpoint))
@@ -277,6 +296,8 @@ class LimitSender:
             answered = replace(setpoint, state=reply.state, answered_at=self._clock.now())
             if reply.holds:
                 answered = replace(answered, state=LimitState.ACCEPTED, periods=reply.holds, takes_zero=False)
+            elif reply.state is LimitState.REJECTED:
+                answered = without_refused(answered)
             await self._stores.connectors.save_setpoint(answered)
         if reply.state is not LimitState.ACCEPTED:
             _LOG.warning("EVSE %s: limit %s: %s", setpoint.evse_id, reply.state, reply.detail)

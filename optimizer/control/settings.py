@@ -20,6 +20,8 @@ _MAY_BE_ZERO = frozenset(
         "settle_s",
         "slowest_action_s",
         "concurrent_starts",
+        "phase_dwell_s",
+        "most_phase_switches",
     }
 )
 
@@ -95,6 +97,10 @@ class ControlSettings:
     """Time a vehicle has to draw again after a pause before more is offered to wake it [s]."""
     wake_steps_a: tuple[float, ...] = (8.0, 10.0)
     """Currents offered one after the other to a vehicle that does not wake [A]."""
+    phase_dwell_s: float = 600.0
+    """Least time between two changes between one and three phases of one vehicle [s]."""
+    most_phase_switches: int = 10
+    """Most such changes in one session; contactors wear. 0: none."""
     measured_hold_s: float = 900.0
     """How long the measured building load and PV power are expected to last [s]."""
     recent_span_h: float = 24.0

@@ -35,6 +35,8 @@ class Tracking(StrEnum):
     """It rejects limits, or does not answer; it counts at what it had before."""
     OFFLINE = "offline"
     """No contact; it counts at what its last profile permits."""
+    NOT_SWITCHING = "not_switching"
+    """It was told to charge on one phase and is not seen to; it counts on all of them, within its limit."""
     STALE = "stale"
     """In contact, but its meter has been silent for too long."""
 
@@ -93,5 +95,7 @@ def _tracking(
     asleep = bound.told_kw > 0.0 and drawn_kw < NO_DRAW_KW and session.pauses > 0
     if asleep and session.paused and view.at - session.paused[-1].end > timedelta(seconds=settings.wake_patience_s):
         return Tracking.NOT_WAKING
+    if setpoint is not None and setpoint.obeys_phases is False:
+        return Tracking.NOT_SWITCHING
     takes_less = session.accepted_power_kw is not None and session.accepted_power_kw < bound.told_kw
     return Tracking.LIMITED_BY_VEHICLE if takes_less else Tracking.FOLLOWING

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from optimizer.control.ceilings import BaseLoad, Ceiling, Feeder, PowerCeiling, phase_voltage_v, standing_ceilings
+from optimizer.control.phases import phases_of
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Connector
 from optimizer.domain.event import GridEvent, GridEventKind, GridEventStatus
@@ -42,17 +43,19 @@ class GuardView:
     """The safe default that each EVSE is to hold [kW]."""
     overdraws: Mapping[EvseId, int]
     """Samples in a row in which an EVSE drew more than it was allowed; missing: none."""
+    on_all_phases: frozenset[EvseId] = frozenset()
+    """EVSEs that are about to be told to charge on three phases again; they count on all of them already."""
 
     @cached_property
     def feeders(self) -> dict[EvseId, Feeder]:
-        """How each EVSE loads its circuits, with the phases that its vehicle is known to use."""
+        """How each EVSE loads its circuits, with the phases that its vehicle is known to be on."""
         feeders = {}
         for evse_id, evse in self.site.evses.items():
-            session = self.sessions.get(evse_id)
+            session, connector = self.sessions.get(evse_id), self.connectors[evse_id]
             vehicle = session.vehicle if session is not None else Vehicle()
-            setpoint = self.connectors[evse_id].setpoint
-            takes_zero = setpoint is None or setpoint.takes_zero
-            feeders[evse_id] = Feeder(evse, vehicle.phases_used, vehicle.min_current_a, takes_zero)
+            takes_zero = connector.setpoint is None or connector.setpoint.takes_zero
+            phases = vehicle.phases_used if evse_id in self.on_all_phases else phases_of(session, connector)
+            feeders[evse_id] = Feeder(evse, phases, vehicle.min_current_a, takes_zero)
         return feeders
 
     def fresh_meter(self, settings: ControlSettings) -> SiteMeterReading | None:

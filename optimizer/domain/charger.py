@@ -123,6 +123,20 @@ class LimitCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseOrder:
+    """On how many phases a station that can switch them was told to charge."""
+
+    phases: int
+    """1 or 3."""
+    ordered_at: datetime
+    """When it was first told so [UTC]."""
+    seen_at: datetime | None = None
+    """When the meter first showed it [UTC]; ``None``: not yet, so the greater number counts."""
+    before: int | None = None
+    """What it was told before, which goes on where the station refuses; ``None``: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setpoint:
     """The limit in force at one EVSE, as far as we know; kept in the store over restarts."""
 
@@ -146,6 +160,10 @@ class Setpoint:
     """What was metered when it was sent [kW]; ``None``: nothing fresh."""
     takes_zero: bool = True
     """Whether the station takes a limit of zero, as far as it has shown."""
+    phase_order: PhaseOrder | None = None
+    """On how many phases it was told to charge; ``None``: nothing was said of them."""
+    obeys_phases: bool | None = None
+    """Whether the EVSE was seen to change its phases when told; ``None``: neither was seen."""
 
     def limit_at_kw(self, instant: datetime) -> float:
         """Limit in force at ``instant`` [kW]."""
@@ -193,6 +211,8 @@ class Connector:
     """The newest usable meter sample."""
     external_limits: tuple[ExternalLimit, ...] = ()
     """Limits that others set at it; they bound what it can be given, and are no reason to count it at less."""
+    open_phases: tuple[int, ...] | None = None
+    """Numbers of phases that its vehicle may be planned on, the present one first; ``None``: all that it can."""
 
     def external_bound(self, at: datetime) -> tuple[float, str] | None:
         """The tightest limit of others at ``at`` [kW] and who set it; ``None``: none holds."""

@@ -123,6 +123,10 @@ class Session:
     """Whether its token may charge here; where not, it is given no power."""
     paused: tuple[Interval, ...] = ()
     """When its limit was zero because we set it so; such time is never parking time."""
+    phase_switches: int = 0
+    """Times that we had it change between one and three phases."""
+    phases_switched_at: datetime | None = None
+    """When the last such change was ordered [UTC]."""
 
     @property
     def is_active(self) -> bool:

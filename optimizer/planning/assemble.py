@@ -145,7 +145,8 @@ def _request(
     boundaries: tuple[datetime, ...],
 ) -> ChargingRequest:
     bound = connector.external_bound(snapshot.at) if connector is not None else None
-    modes = modes_of(evse, session, settings, inf if bound is None else bound[0])
+    open_phases = connector.open_phases if connector is not None else None
+    modes = modes_of(evse, session, settings, inf if bound is None else bound[0], open_phases)
     most_kw = max(min(mode.max_power_kw, mode.max_current_a * mode.kw_per_a) for mode in modes)
     needs = needs_of(session, snapshot.at, settings, most_kw)
     charging = _is_charging(connector)

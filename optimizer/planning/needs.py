@@ -69,7 +69,11 @@ def _still_needed_kwh(session: Session, target: DepartureTarget, settings: Plann
 
 
 def modes_of(
-    evse: Evse, session: Session, settings: PlanningSettings, external_kw: float = inf
+    evse: Evse,
+    session: Session,
+    settings: PlanningSettings,
+    external_kw: float = inf,
+    open_phases: tuple[int, ...] | None = None,
 ) -> tuple[PhaseMode, ...]:
     """How a session can draw power: its phases, its least and greatest current, its step.
 
@@ -78,17 +82,20 @@ def modes_of(
         session: What is known of it.
         settings: Margins.
         external_kw: What others permit at the EVSE [kW].
+        open_phases: Numbers of phases that it may be on, the present one first; ``None``: all that it can.
     """
     most_kw = min(inf if session.vehicle.max_power_kw is None else session.vehicle.max_power_kw, external_kw)
     least_a = min(max(evse.min_current_a, session.vehicle.min_current_a or 0.0), evse.max_current_a)
     used = _phases_used(evse, session)
-    modes = [_mode(evse, used, least_a, most_kw)]
-    if evse.phase_switching and evse.wiring is Wiring.LINE_TO_NEUTRAL and len(used) == 3:
-        modes.append(_mode(evse, used[:1], least_a, most_kw))
+    numbers: tuple[int, ...] = (len(used),)
+    if evse.phase_switching and evse.wiring is Wiring.LINE_TO_NEUTRAL and len(used) > 1:
+        numbers = tuple(min(count, len(used)) for count in open_phases or (len(used), 1))
+    modes = [_mode(evse, used[:count], least_a, most_kw) for count in sorted(numbers, reverse=True)]
     if session.accepted_power_kw is None:
         return tuple(modes)
     accepted_kw = session.accepted_power_kw + settings.acceptance_margin_kw
-    return tuple(_accepting(mode, accepted_kw) for mode in modes)
+    # What it was seen to take on one phase bounds each of three.
+    return tuple(_accepting(mode, accepted_kw * max(1.0, len(mode.phases) / numbers[0])) for mode in modes)
 
 
 def _mode(evse: Evse, phases: tuple[Phase, ...], least_a: float, most_kw: float) -> PhaseMode:

@@ -88,6 +88,10 @@ class _WayToStations:
         """The limits that others set at an EVSE."""
         return self.system.external_limits(evse_id)
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        """Whether an EVSE may be told to change its number of phases."""
+        return self.system.switches_phases(evse_id)
+
     def is_online(self, station_id: StationId) -> bool:
         """Whether the station is connected, as far as the central system knows."""
         return self.system.is_online(station_id)

@@ -115,6 +115,9 @@ class OnlineGateway:
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
         return ()
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        return False
+
 
 @dataclass
 class NotedControl:

@@ -155,6 +155,9 @@ class Refusing:
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
         return ()
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        return False
+
 
 async def test_answers_of_stations_are_counted() -> None:
     metrics = ServiceMetrics()

@@ -67,6 +67,8 @@ class Habit(StrEnum):
     """Obeys, never answers."""
     DEAF = "deaf"
     """Neither obeys nor answers."""
+    STUCK = "stuck"
+    """Follows its limit and never changes its number of phases."""
     ROGUE = "rogue"
     """Accepts and lets the car draw what it wants."""
 
@@ -80,6 +82,9 @@ class SimStation:
     online: bool = True
     default_kw: float | None = None
     profile: tuple[LimitPeriod, ...] | None = None
+    phases: int = 3
+    """Phases in use, where the EVSE can switch them."""
+    tells_currents: bool = True
     car_kw: float | None = None
     """What the car would draw without a limit [kW]; none plugged in where missing."""
     transaction_id: str | None = None
@@ -100,8 +105,26 @@ class SimStation:
         """What flows now."""
         if self.car_kw is None or self.transaction_id is None:
             return 0.0
-        drawn_kw = min(self.car_kw, self.limit_kw(at), self.evse.max_power_kw)
-        return drawn_kw if drawn_kw >= self.evse.min_power_kw - 1e-9 else 0.0
+        share = min(1.0, self.phases / self.evse.current_paths)
+        drawn_kw = share * min(self.car_kw, self.limit_kw(at), self.evse.max_power_kw)
+        return drawn_kw if drawn_kw >= share * self.evse.min_power_kw - 1e-9 else 0.0
+
+    def draw_a(self, at: datetime) -> tuple[float, float, float] | None:
+        """Current on the plug's L1, L2 and L3; ``None``: the station does not tell it."""
+        if not (self.tells_currents and self.evse.phase_switching):
+            return None
+        each_a = self.draw_kw(at) * 1000.0 / (self.evse.voltage_v * self.phases)
+        return (each_a, each_a if self.phases > 1 else 0.0, each_a if self.phases > 1 else 0.0)
+
+    def take(self, command: LimitCommand) -> None:
+        """Do as told."""
+        self.profile = command.periods
+        if self.habit is not Habit.STUCK:
+            self.phases = command.phases or self.phases
+
+    def forget(self) -> None:
+        """No profile holds."""
+        self.profile, self.phases = None, 3
 
 
 class SimGateway:
@@ -124,6 +147,9 @@ class SimGateway:
     def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
         return self.external.get(evse_id, ())
 
+    def switches_phases(self, evse_id: EvseId) -> bool:
+        return self._stations[evse_id].online
+
     async def set_limit(self, command: LimitCommand) -> LimitReply:
         station = self._stations[command.evse_id]
         self.before_send(command)
@@ -132,13 +158,13 @@ class SimGateway:
             return LimitReply(LimitState.UNANSWERED, "offline")
         if station.transaction_id is None:
             return LimitReply(LimitState.REJECTED, "no transaction")
-        return await self._answer(station, lambda: setattr(station, "profile", command.periods))
+        return await self._answer(station, lambda: station.take(command))
 
     async def clear_limit(self, station_id: StationId, evse_id: EvseId) -> LimitReply:
         station = self._stations[evse_id]
         if not station.online:
             return LimitReply(LimitState.UNANSWERED, "offline")
-        return await self._answer(station, lambda: setattr(station, "profile", None))
+        return await self._answer(station, station.forget)
 
     async def set_safe_default(self, station_id: StationId, evse_id: EvseId, limit_kw: float) -> LimitReply:
         station = self._stations[evse_id]
@@ -165,7 +191,7 @@ class SimGateway:
             case Habit.LATE:
                 asyncio.get_running_loop().call_later(20.0, obey)
                 return LimitReply(LimitState.ACCEPTED)
-            case Habit.FOLLOWS:
+            case Habit.FOLLOWS | Habit.STUCK:
                 pass
         obey()
         return LimitReply(LimitState.ACCEPTED)
@@ -277,6 +303,8 @@ class Bench:
         self.wishes = wishes
         self.sample_period_s = sample_period_s
         self.slot_minutes = slot_minutes
+        self.phases: Callable[[Session], tuple[int, ...]] = lambda _: ()
+        """Phases that the plan puts a vehicle on, one a slot."""
         self.building_kw = 0.0
         self.meter_works = True
         self.tasks: set[asyncio.Task[object]] = set()
@@ -305,7 +333,10 @@ class Bench:
     async def _plan(self, problem: object) -> Fallback:
         snapshot: SiteSnapshot = problem.snapshot  # type: ignore[attr-defined]
         powers = {session.id: (session.evse_id, self.wishes(session)) for session in snapshot.sessions}
-        return Fallback(plan_of(snapshot.at, self.site, powers, self.slot_minutes), "told", "bench", FIGURES)
+        plan = plan_of(snapshot.at, self.site, powers, self.slot_minutes)
+        phases = {session.id: self.phases(session) for session in snapshot.sessions}
+        on_phases = tuple(replace(one, phases_used=phases[one.session_id]) for one in plan.sessions)
+        return Fallback(replace(plan, sessions=on_phases), "told", "bench", FIGURES)
 
     # --- what happens at the site ------------------------------------------------------------------------------------
 
@@ -330,7 +361,8 @@ class Bench:
     async def plug_out(self, evse_id: str) -> None:
         station = self.stations[EvseId(evse_id)]
         transaction_id, station.transaction_id = station.transaction_id, None
-        station.car_kw, station.profile = None, None
+        station.car_kw = None
+        station.forget()
         if transaction_id is not None:
             await self.ledger.transaction_finished(
                 TransactionFinished(
@@ -346,7 +378,7 @@ class Bench:
         station = self.stations[EvseId(evse_id)]
         station.online = False
         if station.forgets_offline:
-            station.profile = None
+            station.forget()
         await self.ledger.station_disconnected(station.evse.station_id, self.clock.now())
 
     async def restart_control(self, work: Coroutine[object, object, object], turns: int) -> None:
@@ -381,6 +413,7 @@ class Bench:
                 station.transaction_id,  # type: ignore[arg-type]
                 register_kwh=Decimal(f"{station.register_kwh:.4f}"),
                 power_kw=station.draw_kw(now),
+                current_a=station.draw_a(now),
             )
             for station in self.stations.values()
             if station.online and station.transaction_id is not None
