@@ -260,7 +260,7 @@ async def test_the_guard_never_writes_over_a_cancellation(tmp_path: Path, hand_c
     async with await open_stores(f"sqlite:///{tmp_path}/x.db", [site], wall_clock=hand_clock) as stores:
         await stores.grid_events.save(event)
         settings = ControlSettings()
-        sender = LimitSender(site, stores, Refusing(), hand_clock, settings, unheard)
+        sender = LimitSender(site, stores, Refusing(), hand_clock, settings, unheard, unheard)
         readiness = Readiness(site.id, stores, hand_clock, greatest_guard_age_s=3, greatest_plan_age_s=900)
         watch = CountedWatch(site, stores, hand_clock, sender, settings, ServiceMetrics(), readiness)
         async with stores.together():

@@ -96,6 +96,8 @@ FULL_SESSION = Session(
     paused=(Interval(at(9), at(9.25)), Interval(at(10), at(10.5))),
     transaction_begun_at=at(8.2),
     may_charge=False,
+    phase_switches=2,
+    phases_switched_at=at(11),
 )
 
 

@@ -1,0 +1,209 @@
+"""The service's control, planner and central system with one virtual station, over a real WebSocket.
+
+Nothing stands in for anything but the clock, which the test moves, and what comes from outside the site: price,
+forecast, and the readings of the site's meters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from aiohttp import ClientSession, web
+from manual_clock import ManualClock
+from meeting import SETTINGS
+from station_wire import NOON, TOKEN
+
+from api.metrics import CountingGateway, ServiceMetrics
+from connectors.ocpp.security import SecurityProfile, StationGate
+from connectors.ocpp.server import OcppCentralSystem
+from optimizer.control.controller import SiteController
+from optimizer.control.settings import ControlSettings
+from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId, TokenId
+from optimizer.domain.metering import SiteMeterReading
+from optimizer.domain.plan import PlanOutcome
+from optimizer.domain.series import PowerSeries
+from optimizer.domain.session import Session
+from optimizer.domain.site import Circuit, Evse, GridConnection, PvArray, Site, Station
+from optimizer.domain.tariff import EnergyBand, Tariff, TariffWindow
+from optimizer.planning.assemble import problem_from_snapshot
+from optimizer.planning.problem import ChargingProblem
+from optimizer.planning.settings import PlanningSettings
+from optimizer.planning.solve import plan_charging
+from optimizer.ports import Quantity
+from scenarios.memory_stores import MemoryStores
+from scenarios.station_settings import OcppVersion, StationSettings
+from scenarios.station_state import StationWatchers, Visit
+from scenarios.vehicle_model import VehicleModel
+from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
+
+STATION, EVSE, GARAGE = StationId("S1"), EvseId("E1"), SiteId("garage")
+CONTROL = ControlSettings(
+    least_interval_s=10.0, restore_margin_kw=0.0, concurrent_starts=None, phase_dwell_s=300.0, default_energy_kwh=18.0
+)
+STEP_S = 10.0
+
+
+class World:
+    """What comes from outside the site."""
+
+    def __init__(self) -> None:
+        self.pv_kw = 0.0
+        self.building_kw = 0.0
+        self.price = Decimal("0.30")
+
+    async def tariff(self, site_id: SiteId, start: datetime, end: datetime) -> Tariff:
+        band = EnergyBand("all day", TariffWindow(), self.price)
+        return Tariff(TariffId("flat"), "flat", "EUR", "UTC", (band,))
+
+    async def forecast(
+        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
+    ) -> PowerSeries:
+        return PowerSeries((start, end), (self.pv_kw if quantity is Quantity.PV else self.building_kw,))
+
+
+class Governed:
+    """One station under control."""
+
+    def __init__(
+        self, controller: SiteController, system: OcppCentralSystem, station: VirtualStation, world: World,
+        clock: ManualClock, stores: MemoryStores, site: Site,
+    ) -> None:  # fmt: skip
+        self.controller, self.system, self.station, self.world = controller, system, station, world
+        self.clock, self.stores, self.site = clock, stores, site
+        self.living: asyncio.Future[None] = asyncio.ensure_future(station.run())
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.greatest_a = [0.0, 0.0, 0.0]
+        """Greatest current that truly flowed on each phase since it was last set [A]."""
+        answer = station.core.answer
+
+        def listening(action: str, payload: Any, now: datetime) -> Any:
+            self.heard.append((action, payload))
+            return answer(action, payload, now)
+
+        station.core.answer = listening  # type: ignore[method-assign]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 - it depends on two ends of a socket
+                await asyncio.sleep(0.001)
+
+    async def told(self) -> None:
+        await self.until(lambda: len(self.station.core.outbox) == 0)
+
+    async def connected(self) -> None:
+        """The station has announced itself, and its abilities are known."""
+        await self.until(lambda: self.system._records[STATION].learnt_for is not None)
+        await self.told()
+
+    async def plug_in(self, vehicle: VehicleModel | None = None, token_id: TokenId = TOKEN) -> Visit:
+        visit = self.station.plug_in(1, vehicle or VehicleModel(60.0), token_id, self.clock.now(), None)
+        await self.until(lambda: visit.transaction is not None and visit.transaction.is_acknowledged)
+        await self.told()
+        return visit
+
+    async def pass_time(self, seconds: float, *, plan: bool = False) -> None:
+        """Step by step: the car draws, meters report, the guard looks; and plans, once a minute."""
+        for number in range(round(seconds / STEP_S)):
+            self.clock.advance(seconds=STEP_S)
+            self.station.core.advance(self.clock.now())
+            self.station._wake()
+            await self.told()
+            self._note_currents()
+            await self._read_meter()
+            if plan and number % 6 == 0:
+                await self.controller.step("minute")
+            await self.controller.guard_step()
+
+    def _note_currents(self) -> None:
+        physics = self.station.core.evses[1].physics
+        step = physics.trace.step_at(self.clock.now())
+        for path in range(step.current_paths):
+            each_a = step.power_kw * 1000.0 / (physics.evse.voltage_v * step.current_paths)
+            self.greatest_a[path] = max(self.greatest_a[path], each_a)
+
+    async def _read_meter(self) -> None:
+        world, grid_kw = self.world, self.world.building_kw - self.world.pv_kw + self.power_kw
+        none = Decimal(0)
+        reading = SiteMeterReading(
+            self.site.id, self.clock.now(), none, none,
+            grid_kw=grid_kw, pv_kw=world.pv_kw, building_kw=world.building_kw,
+        )  # fmt: skip
+        await self.stores.meters.add_site_reading(reading)
+
+    @property
+    def power_kw(self) -> float:
+        return self.station.core.evses[1].physics.trace.power_kw(self.clock.now())
+
+    @property
+    def phases(self) -> int:
+        return self.station.core.evses[1].physics.trace.step_at(self.clock.now()).current_paths
+
+    async def session(self) -> Session:
+        (session,) = await self.stores.sessions.sessions(self.site.id, active_only=True)
+        return session
+
+    def asked(self, action: str) -> list[dict[str, Any]]:
+        """What the station was asked so."""
+        return [payload for name, payload in self.heard if name == action]
+
+
+@asynccontextmanager
+async def governed(
+    version: OcppVersion,
+    *,
+    evse: dict[str, Any] | None = None,
+    import_limit_kw: float = 100.0,
+    control: ControlSettings = CONTROL,
+    **settings: Any,
+) -> AsyncIterator[Governed]:
+    """A station of one EVSE that has reached a service of its own."""
+    clock, world = ManualClock(NOON), World()
+    station = Station(STATION, (Evse(EVSE, STATION, 1, CircuitId("c"), max_current_a=32.0, **(evse or {})),))
+    site = Site(
+        GARAGE, "garage", "UTC", "EUR", (Circuit(CircuitId("c"), None),), (station,),
+        GridConnection(CircuitId("c"), import_limit_kw), TariffId("flat"),
+        pv_arrays=(PvArray("roof", 20.0, 20.0, 30.0, 180.0),),
+    )  # fmt: skip
+    stores, way = MemoryStores([site]), CountingGateway(ServiceMetrics())
+    planning = PlanningSettings()
+
+    async def plan(problem: ChargingProblem) -> PlanOutcome:
+        return plan_charging(problem, planning)
+
+    controller = SiteController(
+        site, stores, way, clock, world, world,
+        lambda snapshot, fixed_kw: problem_from_snapshot(snapshot, planning, fixed_kw=fixed_kw), plan, control,
+    )  # fmt: skip
+    system = OcppCentralSystem([station], controller.ledger, clock, SETTINGS, StationGate(SecurityProfile.NONE))
+    way.connect(system)
+    runner = web.AppRunner(system.application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/ocpp"
+    timings = LinkTimings(reconnect_first_s=0.01, reconnect_longest_s=0.05, retry_after_s=0.01)
+    async with ClientSession() as http:
+        virtual = VirtualStation(
+            StationSettings(station, version, sample_interval_s=round(STEP_S), **settings),
+            CentralSystem(url, timings=timings), clock, http, StationWatchers(), Random(1),
+        )  # fmt: skip
+        service = Governed(controller, system, virtual, world, clock, stores, site)
+        try:
+            await service.connected()
+            await controller.guard_step()
+            yield service
+        finally:
+            service.living.cancel()
+            await asyncio.gather(service.living, return_exceptions=True)
+            await controller.sender.close()
+            await runner.cleanup()
+    assert virtual.violations == []
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)
