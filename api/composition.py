@@ -56,6 +56,7 @@ from connectors.prices.entsoe import EntsoePriceSource
 from connectors.prices.price_files import FilePriceSource, read_prices
 from connectors.prices.tariff_files import read_tariff
 from connectors.storage.stores import DatabaseStores, open_stores
+from optimizer.control.notices import ReservationNotices
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement
@@ -68,6 +69,9 @@ from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
 
 STOP_PATIENCE_WALL_S = 1.0
 """How long running requests and jobs are given at the end [s]."""
+
+RESERVATIONS_S = 15.0
+"""Between two looks whether a station is to be told of a reservation [s]."""
 
 GUARD_AGE_WALL_S = 2.0
 """A guard that rests less than this is never called late, however fast the clock runs [s]."""
@@ -153,9 +157,12 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         stack.push_async_callback(runtime.close, STOP_PATIENCE_WALL_S)
         central = await _central(configuration, runtime, clock, doors[0].gate, stores, capabilities, authority)
         gateway.connect(central)
+        operator = StationOperations(central.link, passwords)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock)
         _keep_learning(jobs, configuration, departures)
+        notices = ReservationNotices(site, stores, gateway, operator, clock, settings)
+        jobs.every(RESERVATIONS_S, "reservations", notices.tell)
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
@@ -164,7 +171,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
             clock=clock,
             stores=stores,
             gateway=gateway,
-            operator=StationOperations(central.link, passwords),
+            operator=operator,
             reporter=central.reports,
             tariffs=tariffs,
             control=runtime,

@@ -17,7 +17,8 @@ from optimizer.domain.moment import Interval
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.session import DepartureTarget, Session
 from optimizer.domain.site import Site
-from optimizer.ports import ChargerGateway, Clock, StationOperator, StationReporter, Stores, TariffSource
+from optimizer.operator_ports import StationOperator, StationReporter
+from optimizer.ports import ChargerGateway, Clock, Stores, TariffSource
 
 
 class SiteControl(Protocol):

@@ -101,22 +101,32 @@ class Governed:
         await self.until(lambda: self.system._records[STATION].learnt_for is not None)
         await self.told()
 
+    async def restart_station(self) -> None:
+        """Its power fails; it comes back with an empty memory and announces itself."""
+        self.living.cancel()
+        await asyncio.gather(self.living, return_exceptions=True)
+        await self.until(lambda: not self.system.is_online(STATION))
+        self.station.core.lose_power(self.clock.now(), profiles_kept=False)
+        self.living = asyncio.ensure_future(self.station.run())
+        await self.until(lambda: self.system.is_online(STATION))
+        await self.told()
+
     async def plug_in(self, vehicle: VehicleModel | None = None, token_id: TokenId = TOKEN) -> Visit:
         visit = self.station.plug_in(1, vehicle or VehicleModel(60.0), token_id, self.clock.now(), None)
         await self.until(lambda: visit.transaction is not None and visit.transaction.is_acknowledged)
         await self.told()
         return visit
 
-    async def pass_time(self, seconds: float, *, plan: bool = False) -> None:
+    async def pass_time(self, seconds: float, *, plan: bool = False, step_s: float = STEP_S) -> None:
         """Step by step: the car draws, meters report, the guard looks; and plans, once a minute."""
-        for number in range(round(seconds / STEP_S)):
-            self.clock.advance(seconds=STEP_S)
+        for number in range(round(seconds / step_s)):
+            self.clock.advance(seconds=step_s)
             self.station.core.advance(self.clock.now())
             self.station._wake()
             await self.told()
             self._note_currents()
             await self._read_meter()
-            if plan and number % 6 == 0:
+            if plan and number * step_s % 60 == 0:
                 await self.controller.step("minute")
             await self.controller.guard_step()
 
