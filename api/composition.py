@@ -159,8 +159,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         gateway.connect(central)
         operator = StationOperations(central.link, passwords)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
-        _keep_up(jobs, configuration, stores, site, clock)
-        _keep_learning(jobs, configuration, departures)
+        _keep_up(jobs, configuration, stores, site, clock, departures)
         notices = ReservationNotices(site, stores, gateway, operator, clock, settings)
         jobs.every(RESERVATIONS_S, "reservations", notices.tell)
         if sink is not None:
@@ -437,8 +436,16 @@ def _meters_kept(configuration: Configuration) -> timedelta | None:
     return None if days is None else timedelta(days=days)
 
 
-def _keep_up(jobs: Jobs, configuration: Configuration, stores: DatabaseStores, site: Site, clock: Clock) -> None:
-    """Add the jobs that keep the database in order."""
+def _keep_up(
+    jobs: Jobs,
+    configuration: Configuration,
+    stores: DatabaseStores,
+    site: Site,
+    clock: Clock,
+    departures: DepartureLearner,
+) -> None:
+    """Add the jobs that keep the database in order, and learn from the past sessions in it."""
+    jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
     storage, kept = configuration.storage, _meters_kept(configuration)
     if kept is not None:
 
@@ -450,11 +457,6 @@ def _keep_up(jobs: Jobs, configuration: Configuration, stores: DatabaseStores, s
         name = storage.sqlite_file.stem
         backup = DailyBackup(stores, clock, storage.backup_folder, name, storage.kept_backups)
         jobs.every(configuration.jobs.upkeep_s, "backup", backup.run)
-
-
-def _keep_learning(jobs: Jobs, configuration: Configuration, departures: DepartureLearner) -> None:
-    """Add the job that learns from past sessions."""
-    jobs.every(configuration.jobs.upkeep_s, "departures", departures.learn)
 
 
 def _jobs(
