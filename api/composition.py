@@ -140,14 +140,13 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         settlement, spending = _costing(configuration, site, stores, tariffs, clock)
         gateway = CountingGateway(metrics)
         departures = DepartureLearner(stores.sessions, site.id, configuration.planning)
-        inputs = _planning(tariffs, forecasts, departures)
         runtime = SiteRuntime(
             site,
             stores,
             clock,
             settings,
             gateway,
-            inputs,
+            _planning(tariffs, forecasts, departures),
             settlement,
             spending,
             metrics,
