@@ -202,6 +202,7 @@ async def _central(
         stores.sessions,
         capabilities,
         _security_desk(configuration.ocpp, authority, StoredAuditTrail(stores.audit, clock)),
+        stores.meters,
     )
     central.recall(await stores.connectors.station_boots())
     return central

@@ -116,6 +116,10 @@ class StationEvents(Protocol):
         """A station announced itself, or connected anew."""
         ...
 
+    async def station_known_better(self, event: StationBooted) -> None:
+        """What is known of a station has changed; it did not boot, and holds the limits that it held."""
+        ...
+
     async def station_disconnected(self, station_id: StationId, at: datetime) -> None:
         """A station's connection ended."""
         ...

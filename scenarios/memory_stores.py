@@ -185,7 +185,7 @@ def _plug_in_order(session: Session) -> tuple[datetime, SessionId]:
 def _begin_key(event: TransactionBegun) -> tuple[object, ...]:
     if event.transaction_id is not None:
         return (event.station_id, event.transaction_id)
-    return (event.station_id, event.ocpp_evse_id, event.at, event.token_id, event.register_kwh)
+    return (event.station_id, event.ocpp_evse_id, event.stamped_at or event.at, event.token_id, event.register_kwh)
 
 
 class MemoryConnectorStore:

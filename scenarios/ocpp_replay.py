@@ -219,6 +219,7 @@ class _WiredControl:
             OcppSettings(meter_interval_s=interval_s, slowest_meter_interval_s=max(300, interval_s)),
             StationGate(SecurityProfile.NONE),
             self.stores.sessions,
+            samples=self.stores.meters,
         )
         self.wire.connect(self.central)
 

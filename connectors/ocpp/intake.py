@@ -11,19 +11,20 @@ import structlog
 
 from connectors.ocpp.capability import StationIdentity
 from connectors.ocpp.security_desk import SecurityDesk
-from connectors.ocpp.station import SigningRequest, StationRecord
+from connectors.ocpp.station import SigningRequest, StationRecord, is_news
 from connectors.ocpp.translate_meter import MeterReading, read_meter_value
 from optimizer.domain.charger import (
     ConnectorReported,
     ConnectorStatus,
     ExternalLimit,
     StationBooted,
+    StationHabits,
     TransactionBegun,
     TransactionFinished,
     TransactionOpened,
     VehicleNeeds,
 )
-from optimizer.domain.ids import StationId, TokenId, TransactionId
+from optimizer.domain.ids import SessionId, StationId, TokenId, TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.session import Session
 from optimizer.ports import Clock, StationEvents
@@ -50,6 +51,14 @@ class TransactionLookup(Protocol):
         ...
 
 
+class SampleLookup(Protocol):
+    """Finds what was metered of a session; the meter store does."""
+
+    async def session_samples(self, session_id: SessionId) -> tuple[MeterSample, ...]:
+        """All samples of one session by time."""
+        ...
+
+
 class StationIntake:
     """Turns what one station says into events, with times corrected and EVSEs and transactions found.
 
@@ -58,6 +67,7 @@ class StationIntake:
         events: Takes the facts; a fact is durable when the call returns.
         clock: Our time.
         sessions: Finds transactions that began before the service started; ``None``: none did.
+        samples: Finds what was metered of them.
         desk: Takes what concerns security.
     """
 
@@ -67,6 +77,7 @@ class StationIntake:
         events: StationEvents,
         clock: Clock,
         sessions: TransactionLookup | None,
+        samples: SampleLookup | None,
         desk: SecurityDesk,
     ) -> None:
         self.record = record
@@ -74,6 +85,7 @@ class StationIntake:
         self._events = events
         self._clock = clock
         self._sessions = sessions
+        self._samples = samples
         self._station_id = record.station.id
         self._log = structlog.get_logger(__name__).bind(station_id=self._station_id)
 
@@ -103,14 +115,33 @@ class StationIntake:
         """Whether a certificate will be signed as the station asks."""
         return await self._desk.take_request(self.record, SigningRequest(request_pem, number), kind)
 
-    def time_of(self, stamp: datetime | None, *, fresh: bool = False) -> datetime:
-        """The time on our clock of what a station stamped [UTC]."""
+    async def time_of(self, stamp: datetime | None, *, fresh: bool = False) -> datetime:
+        """The time on our clock of what a station stamped [UTC].
+
+        What is learnt of its clock on the way is durable before anything is judged by it: a service that forgot it
+        would take what such a station tells for older than it is.
+        """
         received_at = self.now
         if stamp is None:
             self.violation("time stamp missing or unreadable", "")
         else:
             self.record.skew.observe(stamp, received_at, fresh=fresh)
+            await self._keep_habits()
         return self.record.skew.corrected(stamp, received_at)
+
+    async def _keep_habits(self) -> None:
+        """Make durable what has been learnt of the station's clock and meters since it was last kept."""
+        if self.record.habits.tells_kwh_as_wh and not self.record.kept_habits.tells_kwh_as_wh:
+            self.record.expect_kwh_as_wh()
+        known = self.record.habits
+        if is_news(known, self.record.kept_habits):
+            await self._events.station_known_better(self._about(self.record.health.ocpp_version, known))
+            self.record.kept_habits = known
+
+    def _about(self, ocpp_version: str, habits: StationHabits) -> StationBooted:
+        """What is known of the station."""
+        told = self.record.identity or StationIdentity()
+        return StationBooted(self._station_id, self.now, ocpp_version, told.vendor, told.model, told.firmware, habits)
 
     def evse_number(self, told: int | None) -> int | None:
         """The EVSE number meant; ``None``, and a violation, where the station has no such EVSE."""
@@ -123,10 +154,9 @@ class StationIntake:
         """The station booted, or is back without saying so."""
         if identity is not None:
             self.record.identity = identity
-        known = self.record.identity or StationIdentity()
-        await self._events.station_booted(
-            StationBooted(self._station_id, self.now, ocpp_version, known.vendor, known.model, known.firmware)
-        )
+        habits = self.record.habits
+        await self._events.station_booted(self._about(ocpp_version, habits))
+        self.record.kept_habits = habits
 
     async def authorize(self, token_id: TokenId | None) -> bool:
         """Whether a token may charge."""
@@ -139,7 +169,7 @@ class StationIntake:
         self._keep_error(number, error)
         if number == 0:
             return
-        at = self.time_of(stamp)
+        at = await self.time_of(stamp)
         state = self.record.connector_state(number, connector, status, at)
         if state is None:
             await self._events.connector_reported(ConnectorReported(self._station_id, number, status, at, error))
@@ -179,28 +209,40 @@ class StationIntake:
         transaction_id: TransactionId | None,
         register_kwh: Decimal | None,
         reservation_ref: int | None,
+        stamped_at: datetime | None = None,
+        *,
+        in_true_wh: bool = False,
     ) -> TransactionOpened:
         """A transaction began; durable, with its first register, when this returns."""
         meter = self.record.meters[number]
-        register_kwh = meter.start_register(register_kwh)
+        register_kwh = meter.start_register(register_kwh, in_true_wh=in_true_wh)
         opened = await self._events.transaction_begun(
-            TransactionBegun(self._station_id, number, at, token_id, transaction_id, register_kwh, reservation_ref)
+            TransactionBegun(
+                self._station_id, number, at, token_id, transaction_id, register_kwh, reservation_ref, stamped_at
+            )
         )
         self.record.begin(number, opened.transaction_id)
         meter.begin(opened.transaction_id, register_kwh, at)
         if register_kwh is not None:
-            first = MeterReading(None, ReadingReason.TRANSACTION_BEGIN, register_kwh)
+            first = MeterReading(None, ReadingReason.TRANSACTION_BEGIN, register_kwh, in_true_wh=True)
             await self._hand_on([meter.judge(first, at, opened.transaction_id, self.now)])
         return opened
 
     async def finish(
-        self, transaction_id: TransactionId, at: datetime, register_kwh: Decimal | None, reason: str
+        self,
+        transaction_id: TransactionId,
+        at: datetime,
+        register_kwh: Decimal | None,
+        reason: str,
+        *,
+        in_true_wh: bool = False,
     ) -> None:
         """A transaction ended; its last register goes before it, so that the session is complete."""
         number = await self.known_place(transaction_id)
         self.record.finish(transaction_id)
         if number is not None:
-            told = MeterReading(None, ReadingReason.TRANSACTION_END, register_kwh, power_kw=0.0, derived=True)
+            end = ReadingReason.TRANSACTION_END
+            told = MeterReading(None, end, register_kwh, power_kw=0.0, derived=True, in_true_wh=in_true_wh)
             last = self.record.meters[number].judge(told, at, transaction_id, self.now)
             await self._hand_on([last])
             register_kwh = last.register_kwh
@@ -262,8 +304,9 @@ class StationIntake:
             for slip in reading.slips:
                 self.violation("sampled value unreadable", slip)
             if not reading.is_empty:
-                at = self.time_of(reading.at, fresh=reading.reason in FRESH_REASONS)
+                at = await self.time_of(reading.at, fresh=reading.reason in FRESH_REASONS)
                 samples.append(meter.judge(reading, at, transaction_id, self.now))
+        await self._keep_habits()
         await self._hand_on(samples)
         for sample in samples:
             self.record.witnesses[number].observe(sample)
@@ -304,6 +347,9 @@ class StationIntake:
         number = next((number for number, evse in self.record.evses.items() if evse.id == session.evse_id), None)
         if number is not None and session.is_active and session.transaction_id == transaction_id:
             self.record.begin(number, transaction_id)
+            if self._samples is not None:
+                kept = await self._samples.session_samples(session.id)
+                self.record.meters[number].resume(transaction_id, kept)
         elif number is not None:
             self.record.places.put(transaction_id, number)
         return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,6 +11,8 @@ from connectors.ocpp.translate_meter import PREFIX, MeterReading, shows_prefix
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.site import Evse
+
+USABLE = (SampleQuality.GOOD, SampleQuality.DERIVED)
 
 EXCESS_FACTOR = 1.25
 """Power above the EVSE's greatest by more than this is no measurement: volts rise by 10 %, meters err by a few."""
@@ -23,7 +26,7 @@ READINGS_TO_BELIEVE = 2
 LEAST_SPAN_S = 20.0
 """Shortest time over which power is reckoned from registers, whose steps are coarse [s]."""
 
-LEAST_ENERGY_KWH = 0.01
+LEAST_ENERGY_KWH = 0.003
 """Energy by power from which the register's rise is compared with it [kWh]. However coarse a register is, the rise that
 is compared is one step of it at least, so a right one would have to lag hundreds of steps behind to look wrong."""
 
@@ -44,6 +47,7 @@ class MeterHistory:
         self._register_kwh: Decimal | None = None
         self._register_at: datetime | None = None
         self._register_of: TransactionId | None = None
+        self._absolute_kwh: Decimal | None = None
         self._doubted: list[Decimal] = []
         self._prefix = _PrefixCheck()
         self.power_kw: float | None = None
@@ -51,15 +55,45 @@ class MeterHistory:
         self.voltage_v: float | None = None
         """Voltage last measured across a current path [V]."""
 
-    def start_register(self, register_kwh: Decimal | None) -> Decimal | None:
-        """The register at a transaction's start in the prefix that the meter means."""
+    @property
+    def tells_kwh_as_wh(self) -> bool:
+        """Whether its registers are a thousand times what they say."""
+        return self._prefix.is_wrong
+
+    def expect_kwh_as_wh(self) -> None:
+        """Its registers are a thousand times what they say, as was found before or at another EVSE of its station."""
+        self._prefix.learn_of_it()
+
+    def start_register(self, register_kwh: Decimal | None, *, in_true_wh: bool) -> Decimal | None:
+        """The register at a transaction's start in the prefix that the meter means.
+
+        Args:
+            register_kwh: As told.
+            in_true_wh: Whether it is in Wh by definition, as in 1.6; 2.x tells it in the same unit as all else.
+        """
         if register_kwh is None or not self._prefix.is_wrong:
             return register_kwh
-        if self._register_kwh is None:
-            return register_kwh * PREFIX
-        # 1.6 tells the start in Wh by definition, 2.x in the same wrong unit as all else.
-        before_kwh = self._register_kwh
+        if self._absolute_kwh is None:
+            return register_kwh if in_true_wh else register_kwh * PREFIX
+        before_kwh = self._absolute_kwh
         return min((register_kwh, register_kwh * PREFIX), key=lambda candidate_kwh: abs(candidate_kwh - before_kwh))
+
+    def resume(self, transaction_id: TransactionId, samples: Sequence[MeterSample]) -> None:
+        """Go on with a transaction that began before the service started.
+
+        Args:
+            transaction_id: Which transaction.
+            samples: What the store holds of it by time.
+        """
+        usable = [sample for sample in samples if sample.quality in USABLE and sample.transaction_id == transaction_id]
+        self._register_of, self._register_kwh, self._register_at = transaction_id, None, None
+        self._prefix.start_anew()
+        for sample in usable:
+            self._newest_at = sample.at if self._newest_at is None else max(sample.at, self._newest_at)
+            if sample.register_kwh is not None:
+                self._prefix.observe(sample)
+                self._register_kwh, self._register_at = sample.register_kwh, sample.at
+        self._prefix.resume(self._register_kwh)
 
     def begin(self, transaction_id: TransactionId, register_kwh: Decimal | None, at: datetime) -> None:
         """A transaction begins: a register that starts anew with each one is as good as one that never does."""
@@ -105,7 +139,7 @@ class MeterHistory:
                 return replace(sample, register_kwh=self._prefix.mended(sample), quality=SampleQuality.STALE)
             at = max(received_at, self._newest_at)
             sample = replace(sample, at=at, power_kw=None, current_a=None)
-        sample = self._with_register(sample, reading.interval_kwh)
+        sample = self._with_register(sample, reading)
         sample = self._with_possible_values(sample)
         self._newest_at, self.power_kw = at, sample.power_kw
         self.voltage_v = sample.voltage_v or self.voltage_v
@@ -122,12 +156,15 @@ class MeterHistory:
             return mended_kwh >= self._register_kwh
         return mended_kwh > self._register_kwh
 
-    def _with_register(self, sample: MeterSample, interval_kwh: Decimal | None) -> MeterSample:
+    def _with_register(self, sample: MeterSample, reading: MeterReading) -> MeterSample:
         """The register in its right prefix, or the sum of interval energies where the station sends only those."""
+        interval_kwh = reading.interval_kwh
         if sample.register_kwh is not None:
             self._prefix.observe(sample)
             mended_kwh = self._prefix.mended(sample)
-            if mended_kwh != sample.register_kwh and not self._is_right_as_told(sample):
+            right_as_told = self._is_right_as_told(sample, mended_kwh, in_true_wh=reading.in_true_wh)
+            self._absolute_kwh = sample.register_kwh if right_as_told else sample.register_kwh * PREFIX
+            if mended_kwh != sample.register_kwh and not right_as_told:
                 return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
             return sample
         if interval_kwh is None or self._register_kwh is None:
@@ -136,12 +173,24 @@ class MeterHistory:
         added_kwh = Decimal(0) if sample.at == self._newest_at else interval_kwh
         return replace(sample, register_kwh=self._register_kwh + added_kwh, quality=SampleQuality.DERIVED)
 
-    def _is_right_as_told(self, sample: MeterSample) -> bool:
-        """Whether a register follows the one before as it stands: 1.6 tells that of a transaction's end in true Wh."""
-        at_an_end = sample.reason in (ReadingReason.TRANSACTION_BEGIN, ReadingReason.TRANSACTION_END)
-        if not at_an_end or sample.register_kwh is None or self._register_kwh is None:
+    def _is_right_as_told(self, sample: MeterSample, mended_kwh: Decimal | None, *, in_true_wh: bool) -> bool:
+        """Whether a register follows the one before as it stands.
+
+        Where that is so of one that is not in true Wh anyway, and it would not follow mended, its prefix is right.
+        """
+        if not self._prefix.is_wrong:
+            return True
+        if sample.register_kwh is None or mended_kwh is None or self._register_kwh is None:
             return False
-        return self._follows(self._register_kwh, sample.register_kwh, self._greatest_rise_kwh(sample.at))
+        greatest_kwh = self._greatest_rise_kwh(sample.at)
+        if not self._follows(self._register_kwh, sample.register_kwh, greatest_kwh):
+            return False
+        if in_true_wh:
+            return True
+        if sample.transaction_id != self._register_of or self._follows(self._register_kwh, mended_kwh, greatest_kwh):
+            return False
+        self._prefix.disbelieve()
+        return True
 
     def _with_possible_values(self, sample: MeterSample) -> MeterSample:
         """The sample without what cannot be, power reckoned from the register where it is not told."""
@@ -156,6 +205,7 @@ class MeterHistory:
                 return replace(sample, quality=SampleQuality.SUSPECT)
             if mended_kwh > sample.register_kwh:
                 self._prefix.believe()
+                self._absolute_kwh = mended_kwh
             sample = replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
         if sample.power_kw is None and sample.quality is not SampleQuality.SUSPECT:
             power_kw = self._power_from_register(sample)
@@ -211,7 +261,11 @@ class MeterHistory:
 
 
 class _PrefixCheck:
-    """Compares the register's rise in a transaction with the energy by power, to find kWh that are called Wh."""
+    """Compares the register's rise in a transaction with the energy by power, to find kWh that are called Wh.
+
+    told     0.000  0.031  0.092  0.153 "Wh"      power   0  11  11  11 kW      30 s apart
+    meant    0.000 31.000 92.000 153.00  Wh       the rise is a thousandth of what the power makes
+    """
 
     def __init__(self) -> None:
         self._factor = 1
@@ -219,6 +273,7 @@ class _PrefixCheck:
         self._last: MeterSample | None = None
         self._energy_kwh = 0.0
         self._mends_from_kwh: Decimal | None = None
+        self._resumed_at_kwh: Decimal | None = None
 
     @property
     def is_wrong(self) -> bool:
@@ -229,22 +284,43 @@ class _PrefixCheck:
         """Another register shows the prefix to be wrong."""
         self._factor, self._mends_from_kwh = PREFIX, None
 
+    def disbelieve(self) -> None:
+        """A register shows the prefix to be right: the station was mended, or was never wrong."""
+        self._factor = 1
+        self.start_anew()
+
+    def learn_of_it(self) -> None:
+        """The prefix is known to be wrong from elsewhere; a transaction that is told by it goes on from its start."""
+        if not self.is_wrong:
+            self._factor, self._mends_from_kwh = PREFIX, self._first_kwh
+
     def start_anew(self) -> None:
         """Another transaction: what was found stays, what was summed does not."""
-        self._first_kwh, self._last, self._mends_from_kwh = None, None, None
+        self._first_kwh, self._last, self._mends_from_kwh, self._resumed_at_kwh = None, None, None, None
         self._energy_kwh = 0.0
 
+    def resume(self, register_kwh: Decimal | None) -> None:
+        """What was observed is of the store: where the prefix was found out, it is not known from which register on."""
+        if self.is_wrong:
+            self._resumed_at_kwh = register_kwh
+
     def observe(self, sample: MeterSample) -> None:
-        """Take note of one sample as it was told."""
-        if sample.register_kwh is None or self._factor != 1:
+        """Take note of one sample as it was told; at a transaction's begin nothing flows."""
+        told_kwh, first_kwh = sample.register_kwh, self._first_kwh
+        if told_kwh is None:
             return
-        if self._first_kwh is None:
-            self._first_kwh = sample.register_kwh
+        if first_kwh is None or (not self.is_wrong and told_kwh < first_kwh):
+            first_kwh = self._first_kwh = told_kwh
+            self._last, self._energy_kwh = None, 0.0
+        if self.is_wrong:
+            return
+        if sample.power_kw is None and sample.reason is ReadingReason.TRANSACTION_BEGIN:
+            sample = replace(sample, power_kw=0.0)
         last, self._last = self._last, sample
         if last is None or last.power_kw is None or sample.power_kw is None or sample.at - last.at > LONGEST_GAP:
             return
         self._energy_kwh += (last.power_kw + sample.power_kw) / 2 * ((sample.at - last.at) / timedelta(hours=1))
-        rise_kwh = float(sample.register_kwh - self._first_kwh)
+        rise_kwh = float(told_kwh - first_kwh)
         if self._energy_kwh < LEAST_ENERGY_KWH or rise_kwh <= 0:
             return
         if shows_prefix(self._energy_kwh / rise_kwh):
@@ -253,8 +329,20 @@ class _PrefixCheck:
 
     def mended(self, sample: MeterSample) -> Decimal | None:
         """The register in kWh that the meter means."""
-        if sample.register_kwh is None or self._factor == 1:
-            return sample.register_kwh
+        told_kwh = sample.register_kwh
+        if told_kwh is None or self._factor == 1:
+            return told_kwh
+        if self._resumed_at_kwh is not None:
+            self._mends_from_kwh = self._start_of_mending(told_kwh, self._resumed_at_kwh)
+            self._resumed_at_kwh = None
         if self._mends_from_kwh is not None:
-            return self._mends_from_kwh + (sample.register_kwh - self._mends_from_kwh) * self._factor
-        return sample.register_kwh * self._factor
+            return self._mends_from_kwh + (told_kwh - self._mends_from_kwh) * self._factor
+        return told_kwh * self._factor
+
+    def _start_of_mending(self, told_kwh: Decimal, before_kwh: Decimal) -> Decimal | None:
+        """Whether the register counts in full, or from the transaction's first one on: what comes nearer to before."""
+        first_kwh = self._first_kwh
+        if first_kwh is None:
+            return None
+        since_first_kwh = first_kwh + (told_kwh - first_kwh) * self._factor
+        return first_kwh if abs(since_first_kwh - before_kwh) < abs(told_kwh * self._factor - before_kwh) else None

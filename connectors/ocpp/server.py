@@ -23,7 +23,7 @@ from connectors.ocpp.contact import StationContact
 from connectors.ocpp.conversation import Conversation
 from connectors.ocpp.dialect import Answers, Calls
 from connectors.ocpp.health import StationHealth
-from connectors.ocpp.intake import StationIntake, TransactionLookup
+from connectors.ocpp.intake import SampleLookup, StationIntake, TransactionLookup
 from connectors.ocpp.limits import OFFLINE, LimitLayers, Place
 from connectors.ocpp.link import StationLink
 from connectors.ocpp.outbound import limit_reply
@@ -62,6 +62,7 @@ class OcppCentralSystem:
         sessions: Finds transactions that began before the service started.
         capabilities: Keeps what the meter proved of each kind of station; ``None``: while the service runs.
         desk: Keeps security events and signs certificates; ``None``: events go to the log, and none are signed.
+        samples: Finds what was metered of transactions that began before the service started.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class OcppCentralSystem:
         sessions: TransactionLookup | None = None,
         capabilities: CapabilityStore | None = None,
         desk: SecurityDesk | None = None,
+        samples: SampleLookup | None = None,
     ) -> None:
         self._events: Final = events
         self._clock: Final = clock
@@ -93,7 +95,7 @@ class OcppCentralSystem:
             for station in stations
         }
         self._intakes = {
-            station_id: StationIntake(record, events, clock, sessions, self._desk)
+            station_id: StationIntake(record, events, clock, sessions, samples, self._desk)
             for station_id, record in self._records.items()
         }
         self._links: dict[StationId, StationLink] = {}
@@ -114,8 +116,11 @@ class OcppCentralSystem:
         """
         for station_id, boot in boots.items():
             record = self._records.get(station_id)
-            if record is not None and record.identity is None and (boot.vendor or boot.model):
+            if record is None:
+                continue
+            if record.identity is None and (boot.vendor or boot.model):
                 record.identity = StationIdentity(boot.vendor, boot.model, boot.firmware)
+            record.recall(boot.habits)
 
     def application(self, gate: StationGate | None = None) -> web.Application:
         """An aiohttp application that serves ``GET /ocpp/{station_id}`` and closes its connections on shutdown.

@@ -27,6 +27,10 @@ class SkewMeter:
         self.skew = timedelta(0)
         """By how much the station's clock is ahead of ours; zero while it is not known, or small."""
 
+    def recall(self, skew: timedelta) -> None:
+        """Believe what was found before the service started, until three observations say otherwise."""
+        self.skew = skew
+
     def observe(self, stamp: datetime, received_at: datetime, *, fresh: bool) -> None:
         """Take note of one time stamp.
 

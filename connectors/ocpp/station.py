@@ -14,12 +14,15 @@ from connectors.ocpp.health import StationHealth
 from connectors.ocpp.meter_history import MeterHistory
 from connectors.ocpp.skew import SkewMeter
 from connectors.ocpp.witness import LimitWitness
-from optimizer.domain.charger import ConnectorStatus, TransactionOpened
+from optimizer.domain.charger import NO_HABITS, ConnectorStatus, StationHabits, TransactionOpened
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.site import Evse, Station
 
 REMEMBERED = 32
 """Transactions and repeats remembered of each EVSE."""
+
+NOTABLE_CLOCK_CHANGE_S = 2.0
+"""A clock that is found to be wrong by this much more or less than before is worth a write [s]."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -85,10 +88,8 @@ class StationRecord:
         self.skew = skew
         self.health = StationHealth()
         self.identity: StationIdentity | None = None
-        self.capability = StationCapability()
-        """How it is told limits."""
-        self.first_capability = self.capability
-        """How it was told them first; every other way is counted from there."""
+        self.capability = self.first_capability = StationCapability()
+        """How it is told limits, and how it was told them first; every other way is counted from there."""
         self.learnt_for: StationIdentity | None = None
         """Identity for which its abilities were asked."""
         self.rejections = 0
@@ -131,6 +132,26 @@ class StationRecord:
         self._charging_states: dict[int, ConnectorStatus] = {}
         self.reported: dict[int, ConnectorStatus] = {}
         """State last handed on, by EVSE number."""
+        self.kept_habits = NO_HABITS
+        """What the store holds of its habits."""
+
+    @property
+    def habits(self) -> StationHabits:
+        """What it was found to get wrong."""
+        wrong_prefix = any(meter.tells_kwh_as_wh for meter in self.meters.values())
+        return StationHabits(self.skew.skew.total_seconds(), wrong_prefix)
+
+    def recall(self, habits: StationHabits) -> None:
+        """Know its habits from before the service started."""
+        self.kept_habits = habits
+        self.skew.recall(timedelta(seconds=habits.clock_ahead_s))
+        if habits.tells_kwh_as_wh:
+            self.expect_kwh_as_wh()
+
+    def expect_kwh_as_wh(self) -> None:
+        """Read all its registers as kWh, whatever they say: one firmware serves them all."""
+        for meter in self.meters.values():
+            meter.expect_kwh_as_wh()
 
     def is_vacant(self, number: int) -> bool:
         """Whether an EVSE is known to have no vehicle."""
@@ -218,3 +239,9 @@ class StationRecord:
             least_current_a=min((value for value in currents_a if value is not None), default=None),
             reaction_s=max((value for value in reactions_s if value is not None), default=None),
         )
+
+
+def is_news(known: StationHabits, kept: StationHabits) -> bool:
+    """Whether a station's habits have changed by as much as is worth a write."""
+    clock_change_s = abs(known.clock_ahead_s - kept.clock_ahead_s)
+    return known.tells_kwh_as_wh is not kept.tells_kwh_as_wh or clock_change_s >= NOTABLE_CLOCK_CHANGE_S

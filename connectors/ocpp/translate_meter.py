@@ -77,6 +77,9 @@ class MeterReading:
     """Signed value as received."""
     derived: bool = False
     """Whether power was computed from other measurands, or its prefix mended."""
+    in_true_wh: bool = False
+    """Whether the register came in Wh by definition, as at begin and end of a transaction of 1.6, whatever meter values
+    say."""
     slips: tuple[str, ...] = ()
     """Values that could not be used."""
 

@@ -79,13 +79,16 @@ class Answers16(SharedAnswers):
         content = repr(told)
         opened = self._intake.record.opened.get(content)
         if opened is None:
+            stamped_at = _stamp(payload)
             opened = await self._intake.begin(
                 number,
-                self._intake.time_of(_stamp(payload)),
+                await self._intake.time_of(stamped_at),
                 token_of(payload.get("idTag")),
                 None,
                 _watt_hours(payload.get("meterStart")),
                 whole_number(payload.get("reservationId")),
+                stamped_at,
+                in_true_wh=True,
             )
             self._intake.record.opened.put(content, opened)
         return {"transactionId": int(opened.transaction_id), "idTagInfo": token_answer(opened.accepted)}
@@ -105,9 +108,10 @@ class Answers16(SharedAnswers):
         entries = parts(payload, "transactionData")
         if entries:
             await self._intake.take_meter_values(None, transaction_id, entries, adopt=False)
-        at = self._intake.time_of(_stamp(payload))
+        at = await self._intake.time_of(_stamp(payload))
         register_kwh = _watt_hours(payload.get("meterStop"))
-        await self._intake.finish(transaction_id, at, register_kwh, clean_text(payload.get("reason")))
+        reason = clean_text(payload.get("reason"))
+        await self._intake.finish(transaction_id, at, register_kwh, reason, in_true_wh=True)
         return answer
 
     async def _meter_values(self, payload: Json) -> Json:

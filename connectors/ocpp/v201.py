@@ -100,7 +100,7 @@ class Answers201(SharedAnswers):
         self._watch_sequence(transaction_id, whole_number(payload.get("seqNo")), is_new=is_new)
         kind = payload.get("eventType")
         entries = parts(payload, "meterValue")
-        at = self._intake.time_of(_stamp(payload), fresh=False)
+        at = await self._intake.time_of(_stamp(payload))
         number, answer = await self._ensure_begun(payload, transaction_id, at, entries)
         if number is None:
             return answer

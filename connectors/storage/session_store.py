@@ -77,7 +77,7 @@ class DatabaseSessionStore:
         """Store ``session`` with its transaction; a repeat of ``event`` returns the first answer and stores nothing.
 
         Events are the same where station and transaction id agree or, where the service gives the id, station, EVSE,
-        token, register and time.
+        token, register and time stamp.
         """
         return await self._transactions.write(partial(_open_transaction, event=event, session=session))
 
@@ -154,7 +154,8 @@ def _begin_key(event: TransactionBegun) -> str:
     fields: list[object] = [event.station_id, event.transaction_id]
     if event.transaction_id is None:
         register = None if event.register_kwh is None else format(event.register_kwh.normalize(), "f")
-        fields += [event.ocpp_evse_id, event.token_id, register, event.at.astimezone(UTC).isoformat()]
+        stamped_at = event.stamped_at or event.at
+        fields += [event.ocpp_evse_id, event.token_id, register, stamped_at.astimezone(UTC).isoformat()]
     return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
 

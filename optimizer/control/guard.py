@@ -19,7 +19,13 @@ from optimizer.control.ceilings import AMPERE_SLACK, Ceiling, LoadPaths, LoadTal
 from optimizer.control.phases import told_phases
 from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, is_for, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
-from optimizer.control.view import GuardView, base_load, ceilings_in_force, metered_import_exceeds
+from optimizer.control.view import (
+    GuardView,
+    base_for_raises,
+    base_load,
+    ceilings_in_force,
+    metered_import_exceeds,
+)
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.ids import EvseId
 
@@ -53,16 +59,17 @@ class _Count:
     settings: ControlSettings
     bounds: Mapping[EvseId, Bound]
     paths: LoadPaths
+    paths_for_raises: LoadPaths
     starting_a: Mapping[EvseId, float]
 
-    def tally(self, levels_kw: Mapping[EvseId, float]) -> LoadTally:
+    def tally(self, levels_kw: Mapping[EvseId, float], paths: LoadPaths) -> LoadTally:
         """The sums at the given limits [kW]; idle EVSEs count by the room that is kept for them."""
         levels_a = {
             evse_id: 0.0 if evse_id in self.starting_a else self.amps(evse_id, level_kw)
             for evse_id, level_kw in levels_kw.items()
         }
         starts = self.settings.concurrent_starts or 0
-        return LoadTally(self.paths, levels_a, self.starting_a, starts)
+        return LoadTally(paths, levels_a, self.starting_a, starts)
 
     def amps(self, evse_id: EvseId, limit_kw: float) -> float:
         """The current at the plug that a limit permits [A]."""
@@ -92,7 +99,8 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
         {
             evse_id: min(bound.expected_kw, wished_kw.get(evse_id, bound.expected_kw))
             for evse_id, bound in bounds.items()
-        }
+        },
+        count.paths,
     )
     exceeded = tuple(expected.exceeded())
     before_a = dict(expected.levels_a)
@@ -105,7 +113,7 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     }
     stops = stops_needed(view, expected, reversed(order), settings)
     granted_a = grant(
-        count.tally({evse_id: bound.may_kw for evse_id, bound in bounds.items()}),
+        count.tally({evse_id: bound.may_kw for evse_id, bound in bounds.items()}, count.paths_for_raises),
         order,
         {evse_id: count.amps(evse_id, wish_kw) for evse_id, wish_kw in wished_kw.items()},
         {evse_id: count.amps(evse_id, bounds[evse_id].told_kw) for evse_id in order},
@@ -126,12 +134,25 @@ def _count(view: GuardView, settings: ControlSettings) -> _Count:
     }
     # Idle EVSEs draw nothing: what the site meter shows beyond all others is a load that nobody has told of.
     counted_kw = sum(
-        view.feeders[evse_id].permitted_kw(bound.may_kw)
+        view.feeders[evse_id].permitted_kw(_counted_then_kw(view, bound, evse_id))
         for evse_id, bound in bounds.items()
         if evse_id not in starting_a
     )
-    ceilings = ceilings_in_force(view, base_load(view, counted_kw, settings), settings)
-    return _Count(view, settings, bounds, LoadPaths.of(view.site, ceilings, view.feeders), starting_a)
+    base = base_load(view, counted_kw, settings)
+    paths = paths_for_raises = LoadPaths.of(view.site, ceilings_in_force(view, base, settings), view.feeders)
+    base_raised = base_for_raises(view, base, settings)
+    if base_raised is not base:
+        ceilings = ceilings_in_force(view, base_raised, settings)
+        paths_for_raises = LoadPaths.of(view.site, ceilings, view.feeders)
+    return _Count(view, settings, bounds, paths, paths_for_raises, starting_a)
+
+
+def _counted_then_kw(view: GuardView, bound: Bound, evse_id: EvseId) -> float:
+    """What an EVSE counted at when the site meter was read: a raise since then explains nothing of the reading [kW]."""
+    setpoint = view.connectors[evse_id].setpoint
+    if view.meter is None or setpoint is None or setpoint.sent_at <= view.meter.at:
+        return bound.may_kw
+    return min(bound.may_kw, setpoint.bound_before_kw)
 
 
 def with_room_for_phases(

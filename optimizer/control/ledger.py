@@ -143,6 +143,10 @@ class SessionLedger:
         await self._listeners.on_reconnected(event.station_id)
         self._listeners.on_change(f"station {event.station_id} online")
 
+    async def station_known_better(self, event: StationBooted) -> None:
+        """Keep what has been learnt of the station."""
+        await self._stores.connectors.save_boot(event)
+
     async def station_disconnected(self, station_id: StationId, at: datetime) -> None:
         """Its sessions go on; the guard now counts what its last profiles permit."""
         _LOG.info("station %s offline since %s", station_id, at.isoformat())

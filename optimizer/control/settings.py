@@ -80,6 +80,9 @@ class ControlSettings:
     """Age at which a station's sample says nothing of now [s]."""
     meter_staleness_s: float = 60.0
     """Age at which the site meter is not believed; the greatest building load counts instead [s]."""
+    raise_reading_age_s: float = 15.0
+    """Age of the site meter's reading up to which limits are raised by it alone; with an older one a raise must fit
+    beside the greatest building load, too [s]."""
     restore_margin_kw: float = 0.5
     """Kept free of every limit that the building shares, so that its ripple does not cause writes [kW]."""
     deal_all_when_blind: bool = False

@@ -82,7 +82,7 @@ def base_load(view: GuardView, counted_kw: float, settings: ControlSettings) -> 
 
     Args:
         view: What is known.
-        counted_kw: Power of all EVSEs as the guard counts them [kW].
+        counted_kw: Power of all EVSEs as the guard counted them when the meter was read [kW].
         settings: Ages and tolerances.
     """
     reading = view.fresh_meter(settings)
@@ -98,6 +98,27 @@ def base_load(view: GuardView, counted_kw: float, settings: ControlSettings) -> 
         extra_kw = extra_kw if extra_kw > noise_kw else 0.0
     base = _balanced_base(view.site, building_kw - pv_kw + extra_kw, building_kw - firm_kw + extra_kw)
     return _with_metered_phases(view.site, base, reading, counted_kw)
+
+
+def base_for_raises(view: GuardView, base: BaseLoad, settings: ControlSettings) -> BaseLoad:
+    """What flows besides the EVSEs as far as raises go: the building may have been switched on since the reading.
+
+        reading    v           v                       v
+        age        0 ... 15 s  0 ... 15 s   60 s       0
+        raises     |--- by it -|--- by it --|- the greater of it and of the greatest building load
+        cuts       |--- by it -|--- by it ---- by it --|--- by it
+
+    Args:
+        view: What is known.
+        base: As `base_load` tells it.
+        settings: The age.
+    """
+    reading = view.fresh_meter(settings)
+    if reading is None or view.at - reading.at <= timedelta(seconds=settings.raise_reading_age_s):
+        return base
+    worst = _balanced_base(view.site, view.site.greatest_building_kw, view.site.greatest_building_kw)
+    first, second, third = map(max, base.phase_a, worst.phase_a)
+    return BaseLoad(max(base.import_kw, worst.import_kw), max(base.fuse_kw, worst.fuse_kw), (first, second, third))
 
 
 def _balanced_base(site: Site, import_kw: float, fuse_kw: float) -> BaseLoad:

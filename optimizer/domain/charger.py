@@ -221,6 +221,20 @@ class Connector:
 
 
 @dataclass(frozen=True, slots=True)
+class StationHabits:
+    """What a station was found to get wrong; kept, so that a service that has just started reads it rightly at once."""
+
+    clock_ahead_s: float = 0.0
+    """How far its clock is ahead of ours; below zero behind [s]."""
+    tells_kwh_as_wh: bool = False
+    """Whether its registers are in kWh where they say Wh."""
+
+
+NO_HABITS = StationHabits()
+"""A station of which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
 class StationBooted:
     """A station announced itself."""
 
@@ -236,6 +250,8 @@ class StationBooted:
     """Model."""
     firmware: str = ""
     """Firmware version."""
+    habits: StationHabits = NO_HABITS
+    """What it was found to get wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +288,9 @@ class TransactionBegun:
     """Register at the start [kWh]."""
     reservation_ref: int | None = None
     """OCPP reservationId, where told."""
+    stamped_at: datetime | None = None
+    """The time stamp as it was sent, by which repeats are known whatever is learnt of the clock [UTC]; ``None``: it is
+    ``at``."""
 
 
 @dataclass(frozen=True, slots=True)

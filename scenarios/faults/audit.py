@@ -7,12 +7,18 @@ An excess counts as control's while there is something left to cut: an EVSE that
                       ^ building switched on
                       |<------>| at most the reaction time
 
-And it must not begin with an increase of ours: with the building, the limit and all other vehicles as they were when
-the increase was sent, what flows then must fit.
+And it must not begin with an increase of ours: with the limit and all other vehicles as they were when the increase was
+sent, and the building as a reading of it could show it, what flows then must fit.
+
+    building  ______________|~~~~~~~~      the reading may be as old as control permits for raises:
+    reading   v     v     v     v          what was switched on after it is not the increase's fault,
+    raise                     ^            what was switched on before that age is
+              |<--- age ----->|
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +27,8 @@ from optimizer.domain.ids import EvseId
 from optimizer.domain.site import ALL_PHASES, Site
 from scenarios.limit_audit import BaseFlow, Draw, LimitAudit, Violation
 
+ON_ITS_WAY = timedelta(seconds=1)
+"""Between a look at the reading and the limit that leaves, everything has been stored."""
 EFFECT_WITHIN = timedelta(seconds=120)
 """An increase that was sent longer ago than this has had its effect."""
 
@@ -54,7 +62,7 @@ class Sent:
     draws: Mapping[EvseId, Draw]
     """What every EVSE drew, or was permitted by us where it obeys."""
     base: BaseFlow
-    """What flowed besides."""
+    """The least that flowed besides since the reading can have been taken by which it was granted."""
     permits_a: float
     """What it permits [A]; what draws more has still to take it up."""
 
@@ -65,11 +73,14 @@ class FaultAudit(LimitAudit):
     Args:
         site: What stands there.
         is_in_hand: Whether an EVSE that draws could be told now to draw less, and would do so.
+        reading_age: How old the reading of the site meter may be by which control raises a limit.
     """
 
-    def __init__(self, site: Site, is_in_hand: Callable[[EvseId], bool]) -> None:
+    def __init__(self, site: Site, is_in_hand: Callable[[EvseId], bool], reading_age: timedelta) -> None:
         super().__init__(site)
         self._is_in_hand = is_in_hand
+        self._reading_age = reading_age
+        self._bases: deque[tuple[datetime, BaseFlow]] = deque()
         self._site = site
         self._place_of = {
             f"{circuit.id} {phase}, {circuit.limit_source} [A]": (circuit.id, index)
@@ -98,6 +109,12 @@ class FaultAudit(LimitAudit):
             phasors = [total + share * draw.power_kw for total, share in zip(phasors, unit, strict=True)]
         return abs(phasors[0]), abs(phasors[1]), abs(phasors[2])
 
+    def least_base(self, at: datetime) -> BaseFlow:
+        """The least that flowed besides the EVSEs at any instant of which a reading may be believed at ``at``."""
+        while self._bases and self._bases[0][0] < at - self._reading_age - ON_ITS_WAY:
+            self._bases.popleft()
+        return min([self.base, *(base for _, base in self._bases)], key=lambda base: base.net_kw)
+
     def note_increase(self, sent: Sent) -> None:
         """We tell an EVSE that it may draw more."""
         self._sent = [one for one in self._sent if sent.at - one.at <= EFFECT_WITHIN]
@@ -121,6 +138,9 @@ class FaultAudit(LimitAudit):
             start, greatest = (running.start, running.greatest) if running else (at, value)
             self._running[what] = Violation(what, start, after, max(greatest, value), limit)
         self.draws, self.base = dict(draws), base
+        if self._bases and self._bases[-1][1] == base:
+            self._bases.pop()
+        self._bases.append((after, base))
 
     def _end(self, what: str) -> None:
         done = self._running.pop(what, None)

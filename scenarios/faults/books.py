@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from optimizer.costing.intervals import session_metering, unassigned_metering
 from optimizer.domain.ids import EvseId, SessionId, StationId, TransactionId
+from optimizer.domain.metering import MeterSample
 from optimizer.domain.site import Site
 from scenarios.memory_stores import MemoryStores
 from scenarios.station_state import Transaction
 
+SHOWING_KW = 1.0
+"""Two meter values with this power in a row show in which unit the register is [kW]."""
 REGISTER_STEP_KWH = Decimal("0.001")
 """Registers count whole watt-hours, and a session's energy is a difference of two [kWh]."""
 
@@ -30,14 +33,50 @@ class TrueTransaction:
     """What the station knows of it."""
     misbehaves: str
     """What its station does wrong, for people."""
+    tells_kwh_as_wh: bool = False
+    """Whether its station tells all registers in kWh and calls them Wh (2.x; in 1.6 those of its ends are right)."""
     hides_its_unit: bool = False
-    """Whether its station tells kWh as Wh and nobody can know it yet: nothing says so but a longer transaction."""
+    """Whether nobody can know of that yet: two meter values with power in one transaction show it, none were told."""
 
     @property
     def energy_kwh(self) -> Decimal:
         """What its meter counted [kWh]."""
         done = self.transaction
         return (done.end_register_kwh or done.start_register_kwh) - done.start_register_kwh
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it ended; every car has left when the books are looked at [UTC]."""
+        return self.transaction.ended_at or self.transaction.started_at
+
+
+async def with_hidden_units(
+    site: Site, stores: MemoryStores, happened: Sequence[TrueTransaction], begin: datetime, end: datetime
+) -> list[TrueTransaction]:
+    """The transactions, those marked whose energy nobody could have known.
+
+    power  - - - | - 11 - | - 11 11 11 | -        told by one station, transaction by transaction
+    unit   hidden  hidden   found out    known
+    """
+    showing: defaultdict[StationId, set[TransactionId]] = defaultdict(set)
+    last: dict[EvseId, MeterSample] = {}
+    for sample, _ in await stores.meters.station_samples(site.id, begin, end):
+        before, last[sample.evse_id] = last.get(sample.evse_id), sample
+        if sample.transaction_id is None or before is None or before.transaction_id != sample.transaction_id:
+            continue
+        if min(before.power_kw or 0.0, sample.power_kw or 0.0) >= SHOWING_KW:
+            showing[sample.station_id].add(sample.transaction_id)
+    shown_at = {
+        (one.station_id, one.evse_id, one.transaction.started_at): one.ended_at
+        for one in happened
+        if one.transaction.id in showing[one.station_id]
+    }
+
+    def is_hidden(one: TrueTransaction) -> bool:
+        earlier = [ended_at for (station_id, *_), ended_at in shown_at.items() if station_id == one.station_id]
+        return one.tells_kwh_as_wh and not any(ended_at <= one.ended_at for ended_at in earlier)
+
+    return [replace(one, hides_its_unit=is_hidden(one)) for one in happened]
 
 
 async def faults_in_books(

@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from decimal import Decimal
 from random import Random
 from time import process_time
 from typing import Any, cast
@@ -21,7 +20,7 @@ from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.site import Evse
 from scenarios.faults.audit import FaultAudit, Sent, WrongIncrease
-from scenarios.faults.books import TrueTransaction, faults_in_books
+from scenarios.faults.books import TrueTransaction, faults_in_books, with_hidden_units
 from scenarios.faults.draw import DISOBEDIENT, START, DrawnRun, Fault, FaultKind, MeterKind, drawn_run
 from scenarios.faults.network import MemoryNetwork
 from scenarios.faults.service import OCPP, FaultyService, InjectedFailure
@@ -29,7 +28,7 @@ from scenarios.limit_audit import Draw, Violation
 from scenarios.living import living
 from scenarios.memory_stores import MemoryStores
 from scenarios.plant import Plant
-from scenarios.station_settings import Misbehaviour
+from scenarios.station_settings import Misbehaviour, OcppVersion
 from scenarios.station_state import StationWatchers, Transaction
 from scenarios.virtual_evse import VirtualEvse
 from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
@@ -43,8 +42,6 @@ DRAIN_LOOK_S = 5
 """Between two looks whether everything was told [s]."""
 LONGEST_DRAIN_S = 600
 """How long stations have for telling what is left [s]."""
-TOLD_LATE = timedelta(minutes=2)
-"""Messages about a transaction may come this long after its end, from a station that was offline."""
 CLOCKS_WRONG_BY = timedelta(hours=1)
 """No clock of a station is as wrong as this."""
 SAME_KW = 1e-6
@@ -137,7 +134,9 @@ class _World:
             for state in station.core.evses.values()
         }
         self._plant = Plant(run.site, physics, run.surroundings, START)
-        self._audit = self._plant.audit = FaultAudit(run.site, self._is_in_hand)
+        self._audit = self._plant.audit = FaultAudit(
+            run.site, self._is_in_hand, timedelta(seconds=run.control.raise_reading_age_s)
+        )
         service_life = asyncio.create_task(self._keep_service())
         await self._service.start()
         async with living(station.run() for station in self._stations.values()):
@@ -158,8 +157,9 @@ class _World:
         return await self._report()
 
     async def _report(self) -> RunReport:
-        happened = [replace(one, hides_its_unit=self._hides_its_unit(one)) for one in self._happened]
         begin, end = START - CLOCKS_WRONG_BY, self._clock.now() + CLOCKS_WRONG_BY
+        happened = await with_hidden_units(self._run.site, self._kept, self._happened, begin, end)
+        hidden_wh = sum(int(1000 * one.energy_kwh) for one in happened if one.hides_its_unit)
         faults = await faults_in_books(self._run.site, self._kept, happened, begin, end)
         unacknowledged = sum(station.core.outbox.durable_calls for station in self._stations.values())
         if unacknowledged:
@@ -170,7 +170,9 @@ class _World:
         self._counts |= {
             "stations": len(self._stations),
             "transactions": len(happened),
+            "metered kWh": round(sum(one.energy_kwh for one in happened)),
             "units hidden": sum(one.hides_its_unit for one in happened),
+            "Wh in hidden units": hidden_wh,
             "lives": self._service.lives,
             "frames": self._network.frames,
         }
@@ -183,15 +185,6 @@ class _World:
             (),
             self._counts,
         )
-
-    def _hides_its_unit(self, one: TrueTransaction) -> bool:
-        """Whether a wrong prefix cannot be found out: too little energy, or found out by a process that was killed."""
-        if not self._run.stations[one.station_id].has(Misbehaviour.KWH_AS_WH):
-            return False
-        begun_at, ended_at = one.transaction.started_at, one.transaction.ended_at or self._clock.now()
-        interrupted = any(begun_at <= life <= ended_at + TOLD_LATE for life in self._service.began_at)
-        samples = (ended_at - begun_at).total_seconds() / self._run.stations[one.station_id].sample_interval_s
-        return interrupted or samples < 4 or one.energy_kwh < Decimal("0.04")
 
     def _allowed_s(self) -> float:
         silences_s = [fault.lasts_s for fault in self._run.faults if fault.kind is FaultKind.METER_STALE]
@@ -299,7 +292,13 @@ class _World:
         evse = next(one for one in settings.station.evses if one.ocpp_evse_id == number)
         misbehaves = ", ".join(sorted(settings.misbehaviours))
         self._happened.append(
-            TrueTransaction(StationId(station_id), evse.id, transaction, f"OCPP {settings.version}, {misbehaves}")
+            TrueTransaction(
+                StationId(station_id),
+                evse.id,
+                transaction,
+                f"OCPP {settings.version}, {misbehaves}",
+                tells_kwh_as_wh=settings.has(Misbehaviour.KWH_AS_WH) and settings.version is not OcppVersion.V16,
+            )
         )
 
     def _limit_sent(self, command: LimitCommand) -> None:
@@ -317,7 +316,7 @@ class _World:
                 if drawn is None or drawn.power_kw < permitted_kw:
                     draws[evse_id] = Draw(permitted_kw, paths)
         permits_a = evse.current_a(command.first_kw)
-        self._audit.note_increase(Sent(command.evse_id, now, draws, self._audit.base, permits_a))
+        self._audit.note_increase(Sent(command.evse_id, now, draws, self._audit.least_base(now), permits_a))
 
     def _permitted_kw(self, evse_id: EvseId) -> float:
         physics = self._physics(evse_id)

@@ -138,7 +138,6 @@ class FaultyService:
         self.alive = asyncio.Event()
         """Set while a process runs."""
         self.lives = 0
-        self.began_at: list[datetime] = []
         self.writes = 0
         self.calm = False
 
@@ -147,7 +146,6 @@ class FaultyService:
     async def start(self) -> None:
         """A new process comes up; what it knows, it reads from the stores."""
         self.lives += 1
-        self.began_at.append(self._clock.now())
         stores, process_stores = stores_of_process(self._kept, self._random, self._note_write)
         way = _WayToStations(self._on_limit)
         controller = SiteController(
@@ -162,7 +160,13 @@ class FaultyService:
             self._run.control,
         )
         system = way.system = OcppCentralSystem(
-            self._run.site.stations, controller.ledger, self._clock, OCPP, _open_gate(), stores.sessions
+            self._run.site.stations,
+            controller.ledger,
+            self._clock,
+            OCPP,
+            _open_gate(),
+            stores.sessions,
+            samples=stores.meters,
         )
         system.recall(await stores.connectors.station_boots())
         self._process = _Process(controller, system, process_stores, set())

@@ -145,7 +145,7 @@ async def serve_inbound(number: int, pipe: Connection, folder: Path) -> None:
         listeners = LedgerListeners(lambda _: None, lambda: None, nobody, nobody)
         ledger = SessionLedger(site, stores, clock, ControlSettings(), listeners)
         gate, settings = StationGate(SecurityProfile.NONE), OcppSettings()
-        system = OcppCentralSystem(site.stations, ledger, clock, settings, gate, stores.sessions)
+        system = OcppCentralSystem(site.stations, ledger, clock, settings, gate, stores.sessions, samples=stores.meters)
         runner = web.AppRunner(system.application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()

@@ -56,6 +56,9 @@ class Ledger:
         self.needs: list[VehicleNeeds] = []
         self._numbers = count(101)
 
+    async def station_known_better(self, event: StationBooted) -> None:
+        """Nothing hangs on it here."""
+
     async def station_booted(self, event: StationBooted) -> None:
         self.boots.append(event)
 

@@ -85,6 +85,9 @@ class KeptEvents:
     async def station_booted(self, event: Any) -> None:
         await self._keep("station_booted", event)
 
+    async def station_known_better(self, event: Any) -> None:
+        await self._keep("station_known_better", event)
+
     async def station_disconnected(self, station_id: Any, at: datetime) -> None:
         await self._keep("station_disconnected", station_id)
 

@@ -114,15 +114,72 @@ class TestPrefix:
         samples = [says(history, minute, f"{1 + minute / 10000:.6f}", 6.0) for minute in (10, 20, 30)]
         assert [sample.register_kwh for sample in samples] == [Decimal(1001), Decimal(1002), Decimal(1003)]
         assert {sample.quality for sample in samples} == {DERIVED}
-        assert says(history, 40, 1004, 0.0).register_kwh == Decimal(1004)
+        assert says(history, 40, 1004, 0.0, in_true_wh=True).register_kwh == Decimal(1004)
 
     def test_start_of_the_next_transaction_is_told_in_either_unit(self, history) -> None:
         history.begin(TX, Decimal(1000), START)
         for minute in (10, 20, 30):
             says(history, minute, f"{1 + minute / 10000:.6f}", 6.0)
-        assert history.start_register(Decimal(1003)) == Decimal(1003)
-        assert history.start_register(Decimal("1.003")) == Decimal(1003)
-        assert history.start_register(None) is None
+        assert history.start_register(Decimal(1003), in_true_wh=True) == Decimal(1003)
+        assert history.start_register(Decimal("1.003"), in_true_wh=False) == Decimal(1003)
+        assert history.start_register(None, in_true_wh=False) is None
+
+    @pytest.mark.parametrize(
+        ("told", "in_true_wh"), [pytest.param("1003", True, id="1.6"), pytest.param("1.003", False, id="2.x")]
+    )
+    def test_what_the_service_knew_before_it_started_holds_for_the_first_register(
+        self, history, told, in_true_wh
+    ) -> None:
+        history.expect_kwh_as_wh()
+        assert history.start_register(Decimal(told), in_true_wh=in_true_wh) == Decimal(1003)
+
+    def test_start_after_a_transaction_in_which_it_was_found_out_counts_in_full(self, history) -> None:
+        history.begin(TX, Decimal(5), START)
+        says(history, 0, "5", 0.0)
+        assert says(history, 2, "5.0002", 6.0).register_kwh == Decimal("5.2")
+        assert history.start_register(Decimal("5.0002"), in_true_wh=False) == Decimal("5000.2")
+
+    def test_few_watt_hours_show_it(self, history) -> None:
+        history.begin(TX, Decimal(0), START)
+        says(history, 0, "0", 0.0)
+        sample = says(history, 0.5, "0.000030", 6.0)
+        assert (sample.register_kwh, sample.quality) == (Decimal("0.03"), DERIVED)
+        assert history.tells_kwh_as_wh
+
+    @pytest.mark.parametrize(
+        ("first", "stored", "told", "meant"),
+        [
+            pytest.param("5", "5.2", "5.0004", "5.4", id="mended from the transaction's start on"),
+            pytest.param("5000", "5000.2", "5.0004", "5000.4", id="mended in full"),
+        ],
+    )
+    def test_a_transaction_goes_on_after_a_restart_of_the_service(
+        self, history, make_evse, first, stored, told, meant
+    ) -> None:
+        # What the store holds of it, by another process.
+        history.begin(TX, Decimal(first), START)
+        kept = [says(history, 0, first, 0.0), says(history, 2, "5.0002", 6.0)]
+        assert kept[-1].register_kwh == Decimal(stored)
+        after = MeterHistory(make_evse("S", 1))
+        after.expect_kwh_as_wh()
+        after.resume(TX, kept)
+        assert says(after, 4, told, 6.0).register_kwh == Decimal(meant)
+
+    def test_what_was_summed_before_a_restart_of_the_service_counts(self, history, make_evse) -> None:
+        history.begin(TX, Decimal(5), START)
+        kept = [says(history, 0, "5", 0.0), says(history, 0.01, "5.000001", 6.0)]
+        assert not history.tells_kwh_as_wh
+        after = MeterHistory(make_evse("S", 1))
+        after.resume(TX, kept)
+        assert says(after, 2, "5.0002", 6.0).register_kwh == Decimal("5.2")
+
+    def test_a_register_that_shows_the_prefix_to_be_right_is_believed(self, history) -> None:
+        history.expect_kwh_as_wh()
+        history.begin(TX, Decimal(5000), START)
+        says(history, 0, "5.0", 6.0)
+        samples = [says(history, minute, 5000 + minute / 10, 6.0) for minute in (2, 4, 6)]
+        assert samples[-1].register_kwh == Decimal("5000.6")
+        assert not history.tells_kwh_as_wh
 
     def test_too_great_a_prefix_is_shown_too(self, history) -> None:
         history.begin(TX, Decimal(1000), START)
