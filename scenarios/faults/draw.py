@@ -39,6 +39,8 @@ START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 """When every run begins [UTC]."""
 QUIET_S = 30.0
 """At the begin nothing goes wrong: the site is commissioned [s]."""
+HIGHS_SHARE = 0.2
+"""Share of the runs that plan with HiGHS."""
 DISOBEDIENT = frozenset({Misbehaviour.IGNORES, Misbehaviour.NEVER_ANSWERS})
 """Stations that no central system can hold to anything."""
 CURRENTS_A = (16.0, 32.0)
@@ -129,7 +131,7 @@ class DrawnRun:
     meter_interval_s: float
     """How often [s]."""
     heuristic: str
-    """What plans; one of them asks for everything at once."""
+    """What plans where HiGHS does not; one of them asks for everything at once."""
     solver_failing_share: float
     """Share of the plans that raise."""
     solver_hanging_share: float
@@ -138,6 +140,10 @@ class DrawnRun:
     """Choices about control."""
     fault_s: float
     """Until when things go wrong; half a minute later every car has left [s]."""
+    plans_with_highs: bool
+    """Whether the service's own planner plans, with HiGHS; else a rule of thumb, which is quicker and asks for more."""
+    solver_late_share: float
+    """Share of the plans by HiGHS whose time is up at once, so that its own fallback plans."""
 
 
 def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, int] = (20, 60)) -> DrawnRun:
@@ -148,7 +154,7 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
         fault_minutes: How long things go wrong [min].
         stations: Least and greatest number of stations.
     """
-    random = Random(f"faults {seed}")
+    random, planner = Random(f"faults {seed}"), Random(f"planner {seed}")
     fault_s = QUIET_S + 60.0 * fault_minutes
     settings = _station_settings(random, random.randint(*stations))
     site = _site(random, settings)
@@ -176,6 +182,8 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
             horizon_h=4.0,
         ),
         fault_s=fault_s,
+        plans_with_highs=planner.random() < HIGHS_SHARE,
+        solver_late_share=planner.choice((0.0, 0.2, 0.5)),
     )
 
 

@@ -175,6 +175,8 @@ class _World:
             "Wh in hidden units": hidden_wh,
             "lives": self._service.lives,
             "frames": self._network.frames,
+            "runs with HiGHS": int(self._run.plans_with_highs),
+            **self._service.plans,
         }
         return RunReport(
             self._run.seed,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from random import Random
@@ -31,14 +31,19 @@ from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.heuristics import HEURISTICS
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings, SlotRule
+from optimizer.planning.solve import checked_plan
 from optimizer.ports import Clock, LimitReply
 from scenarios.faults.draw import DrawnRun
 from scenarios.faults.network import MemoryNetwork, ServerEnd
 from scenarios.faults.stores import ProcessStores, stores_of_process
 from scenarios.memory_stores import MemoryStores
 
-NEAR_SLOTS = PlanningSettings(slot_rules=(SlotRule(5, 30), SlotRule(30, 240)))
-"""Rules of thumb do not look further ahead than a few steps."""
+NEAR_SLOTS = PlanningSettings(
+    slot_rules=(SlotRule(5, 30), SlotRule(30, 240)), proof_time_s=0.0, reopen_time_s=60.0, time_limit_s=60.0
+)
+"""A few steps ahead, and nothing that hangs on how fast the machine is: the same seed is to give the same run."""
+NO_TIME_S = 1e-6
+"""Time in which HiGHS finds nothing [s]."""
 OCPP = OcppSettings(versions=tuple(Version), meter_interval_s=0)
 """Stations are asked to measure nothing that they do not measure of their own accord."""
 
@@ -138,6 +143,7 @@ class FaultyService:
         self.alive = asyncio.Event()
         """Set while a process runs."""
         self.lives = 0
+        self.plans: dict[str, int] = {}
         self.writes = 0
         self.calm = False
 
@@ -259,8 +265,18 @@ class FaultyService:
             await self._clock.sleep(self._random.uniform(30.0, 180.0))
             if self._random.random() < 0.5:
                 raise InjectedFailure("the solver ran out of time")
+        if self._run.plans_with_highs:
+            return self._solved(problem)
         plan = HEURISTICS[self._run.heuristic](problem)
         return Fallback(plan, self._run.heuristic, "the run's way to plan", SolveFigures(0.0, 0.0, 0.0, 0, 0))
+
+    def _solved(self, problem: ChargingProblem) -> PlanOutcome:
+        """What the service's own planner makes of it, in time or not."""
+        is_late = not self.calm and self._random.random() < self._run.solver_late_share
+        outcome = checked_plan(problem, replace(NEAR_SLOTS, time_limit_s=NO_TIME_S) if is_late else NEAR_SLOTS)
+        name = "fallback plans" if isinstance(outcome, Fallback) else "plans by HiGHS"
+        self.plans[name] = self.plans.get(name, 0) + 1
+        return outcome
 
 
 def _problem(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
