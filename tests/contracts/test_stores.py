@@ -16,6 +16,7 @@ from optimizer.domain.charger import (
     LimitState,
     Setpoint,
     StationBooted,
+    StationHabits,
     TransactionBegun,
 )
 from optimizer.domain.cost import CostComponent, CostLine, EnergyCostRecord, RecordStatus, SiteBill
@@ -180,8 +181,15 @@ class TestTransactions:
             replace(BEGUN, register_kwh=Decimal("1.5")),
             replace(BEGUN, at=BEGUN.at.astimezone(timezone(timedelta(hours=1)))),
             replace(BEGUN, reservation_ref=7),
+            replace(BEGUN, at=BEGUN.at + timedelta(seconds=95), stamped_at=BEGUN.at),
         ],
-        ids=["byte for byte", "register with fewer zeros", "same instant in another zone", "reservation told too"],
+        ids=[
+            "byte for byte",
+            "register with fewer zeros",
+            "same instant in another zone",
+            "reservation told too",
+            "sent with the same stamp, by a clock that is known better now",
+        ],
     )
     async def test_a_repeat_gets_the_first_answer_and_opens_no_session(
         self, stores: Stores, repeat: TransactionBegun
@@ -199,9 +207,10 @@ class TestTransactions:
             replace(BEGUN, register_kwh=Decimal("1.51")),
             replace(BEGUN, register_kwh=None),
             replace(BEGUN, at=at(8) + timedelta(microseconds=1)),
+            replace(BEGUN, stamped_at=at(8) - timedelta(seconds=1)),
             replace(BEGUN, transaction_id=TransactionId("given")),
         ],
-        ids=["station", "EVSE", "token", "register", "no register", "time", "id given by the station"],
+        ids=["station", "EVSE", "token", "register", "no register", "time", "time stamp", "id given by the station"],
     )
     async def test_what_differs_is_another_transaction(self, stores: Stores, another: TransactionBegun) -> None:
         first = await stores.sessions.open_transaction(BEGUN, session_of("one"))
@@ -469,7 +478,7 @@ class TestConnectors:
 
     async def test_the_last_boot_of_each_station_is_kept(self, stores: Stores) -> None:
         first = StationBooted(STATION, at(8), "1.6", "Maker", "Box", "1.0")
-        again = replace(first, at=at(9), firmware="1.1")
+        again = replace(first, at=at(9), firmware="1.1", habits=StationHabits(-95.25, tells_kwh_as_wh=True))
         other = StationBooted(StationId("depot-2"), at(8), "2.0.1")
         for event in (first, other, again):
             await stores.connectors.save_boot(event)

@@ -14,7 +14,7 @@ from connectors.ocpp.outbound import Message
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.ocpp.settings import OcppSettings, Version
-from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState, StationBooted
+from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState, StationBooted, StationHabits
 from optimizer.domain.ids import EvseId, StationId
 from optimizer.domain.site import Station
 from optimizer.errors import InvalidConfiguration
@@ -367,6 +367,53 @@ async def test_profile_start_follows_a_skewed_clock(bench) -> None:
     await bench.system.set_limit(limit(bench, 5.0))
     schedule = station.payloads("SetChargingProfile")[0]["csChargingProfiles"]["chargingSchedule"]
     assert schedule["startSchedule"] == "2026-03-02T09:02:00Z"
+
+
+async def tell_fresh_values(bench, station, behind: timedelta) -> None:
+    """Three meter values, sent as they are taken, by a clock that is ``behind``."""
+    for minute in range(3):
+        bench.clock.advance(minutes=1)
+        at = bench.clock.at - behind
+        value = {"timestamp": at.isoformat(), "sampledValue": [{"value": str(100 + minute)}]}
+        await station.call("MeterValues", {"connectorId": 1, "meterValue": [value]})
+
+
+async def test_a_slow_clock_is_made_known_before_anything_is_judged_by_it(bench) -> None:
+    station = await bench.booted()
+    await tell_fresh_values(bench, station, timedelta(seconds=95))
+    (known,) = bench.events.of("station_known_better")
+    assert (known.station_id, known.vendor) == (S16, "Maker")
+    assert known.habits.clock_ahead_s == pytest.approx(-95.0)
+    kinds = [kind for kind, _ in bench.events.happened]
+    assert kinds.index("station_known_better") < len(kinds) - 1 - kinds[::-1].index("meter_sampled")
+
+
+async def test_a_clock_that_is_right_is_not_worth_a_write(bench) -> None:
+    await tell_fresh_values(bench, await bench.booted(), timedelta(0))
+    assert bench.events.of("station_known_better") == []
+
+
+async def test_a_slow_clock_is_known_after_a_restart_of_the_service(bench) -> None:
+    habits = StationHabits(clock_ahead_s=-95.0)
+    bench.system.recall({S16: StationBooted(S16, bench.clock.at, "1.6", "Maker", "One", "0.9", habits)})
+    station = await bench.station()
+    behind = (bench.clock.at - timedelta(seconds=95)).isoformat()
+    told = {"connectorId": 1, "status": "Available", "errorCode": "NoError", "timestamp": behind}
+    await station.call("StatusNotification", told)
+    assert bench.events.of("connector_reported")[-1].at == bench.clock.at
+    assert bench.events.of("station_booted")[-1].habits == habits
+    await tell_fresh_values(bench, station, timedelta(0))
+    assert bench.events.of("station_known_better")[-1].habits.clock_ahead_s == 0.0, "it was set right since"
+
+
+async def test_a_start_is_told_with_the_stamp_that_was_sent_too(bench) -> None:
+    habits = StationHabits(clock_ahead_s=-95.0)
+    bench.system.recall({S16: StationBooted(S16, bench.clock.at, "1.6", habits=habits)})
+    stamp = bench.clock.at - timedelta(seconds=95)
+    start = {"connectorId": 1, "idTag": "TAG-1", "meterStart": 1500, "timestamp": stamp.isoformat()}
+    await (await bench.booted()).call("StartTransaction", start)
+    (begun,) = bench.events.of("transaction_begun")
+    assert (begun.at, begun.stamped_at) == (bench.clock.at, stamp)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,45 @@ def test_a_stale_meter(case: str, meter: object, cut: bool) -> None:
     assert bool(decide(view, (), SETTINGS).reductions) is cut, case
 
 
+ONE_LOW = {"a": KW_6_A, "b": KW_10_A, "c": KW_10_A}
+
+
+@pytest.mark.parametrize(
+    ("case", "building_kw", "age_s", "raised_kw"),
+    [
+        ("fresh: by the reading", 10.0, 3.0, 15.87),
+        ("a while old: the greatest building load of 30 kW may flow by now", 10.0, 20.0, KW_6_A),
+        ("a while old, and more than the greatest: by the reading", 35.0, 20.0, KW_6_A),
+        ("stale: the greatest building load", 10.0, 600.0, KW_6_A),
+    ],
+)
+def test_a_raise_needs_a_fresh_reading(case: str, building_kw: float, age_s: float, raised_kw: float) -> None:
+    view = three_charging(40.0, now_kw=ONE_LOW, meter=reading_of(building_kw=building_kw, age_s=age_s))
+    wishes = (wish(view.site, "a", (0, KW_16_A + KW_10_A), (3600, 1.0)),)
+    decision = decide(view, wishes, SETTINGS)
+    assert told(decision).get("a", KW_6_A) == raised_kw, case
+
+
+def test_an_older_reading_still_cuts_nobody_for_a_building_that_may_have_risen() -> None:
+    view = three_charging(40.0, now_kw=ALL_16_A, meter=reading_of(building_kw=2.0, age_s=20.0))
+    assert told(decide(view, (), SETTINGS)) == {}
+
+
+def test_a_raise_since_the_reading_explains_nothing_of_it() -> None:
+    """Of 20 kW that nobody has told of, none may be given away because ``a`` now counts at more than it did then."""
+    raised = setpoint_of("a", SENT, (-2, KW_16_A), sent_s=-2, before_kw=KW_6_A)
+    setpoints = (raised, *(setpoint_of(name, VERIFIED, (-100, KW_6_A)) for name in "bc"))
+    site = site_with([evse_at(name) for name in "abc"], import_limit_kw=40.0, building_kw=30.0)
+    view = view_of(
+        site,
+        sessions=tuple(session_at(name) for name in "abc"),
+        setpoints=setpoints,
+        meter=reading_of(grid_kw=20.0 + 3 * KW_6_A, building_kw=0.0, age_s=5.0),
+    )
+    decision = decide(view, (wish(site, "b", (0, KW_16_A), (3600, 1.0)),), SETTINGS)
+    assert told(decision) == {}
+
+
 def test_a_cut_of_what_did_not_answer_is_no_increase() -> None:
     site = site_with([evse_at("a")], import_limit_kw=10.0)
     held = setpoint_of("a", LimitState.UNANSWERED, (-300, KW_6_A), sent_s=-300)

@@ -20,6 +20,7 @@ from optimizer.domain.charger import (
     LimitState,
     Setpoint,
     StationBooted,
+    StationHabits,
     TransactionBegun,
     TransactionFinished,
     TransactionOpened,
@@ -520,6 +521,16 @@ def test_boots_and_losses_of_contact_are_told() -> None:
     book = told(story)
     assert book.reconnected == [STATION]
     assert book.changes == ["station station-a online", "station station-a offline"]
+
+
+def test_what_is_learnt_of_a_station_is_kept_and_its_limits_stay_trusted() -> None:
+    async def story(book: Book) -> None:
+        habits = StationHabits(clock_ahead_s=-95.0)
+        await book.ledger.station_known_better(StationBooted(STATION, START, "2.0.1", "Acme", habits=habits))
+        assert (await book.stores.connectors.station_boots())[STATION].habits == habits
+
+    book = told(story)
+    assert (book.reconnected, book.changes) == ([], [])
 
 
 # --- what samples tell of the vehicle ---------------------------------------------------------------------------------
