@@ -27,7 +27,7 @@ def register(cli: typer.Typer) -> None:
 def faults(
     runs: Annotated[int, typer.Option(help="How many runs.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the first run; the others follow.")] = 1,
-    minutes: Annotated[float, typer.Option(help="How long things go wrong in each run, in simulated minutes.")] = 5.0,
+    minutes: Annotated[float, typer.Option(help="How long things go wrong in each run, in simulated minutes.")] = 2.0,
     processes: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.")] = 0,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write what came of it to this file.", metavar="FILE")
@@ -78,8 +78,10 @@ def _text_of(summary: CampaignSummary) -> str:
     if summary.longest is not None:
         lines.append(
             f"longest time above a limit with something left to cut: {summary.longest.duration_s:.1f} s "
-            f"({summary.longest.what}, seed {summary.longest_seed})"
+            f"of {summary.longest_allowed_s:.0f} s allowed ({summary.longest.what}, seed {summary.longest_seed})"
         )
+    lines.append(f"increases that led above a limit: {summary.wrong_increases}")
+    lines.append(f"transactions and energies lost, doubled or on the wrong session: {summary.book_faults}")
     lines.append(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sorted(summary.counts.items())))
     return "\n".join(lines)
 

@@ -125,7 +125,12 @@ def write_demo(
             "wall_start": wall_start.isoformat(),
             "speed": speed,
         },
-        "control": {"peak_hint_kw": PEAK_HINT_KW, "meter_staleness_s": 600.0, "sample_staleness_s": 900.0},
+        "control": {
+            "peak_hint_kw": PEAK_HINT_KW,
+            "meter_staleness_s": 600.0,
+            "raise_reading_age_s": 600.0,
+            "sample_staleness_s": 900.0,
+        },
         # On a clock that runs so fast a plan that is proven better a second later comes minutes late. A third of this
         # garage's drivers leave before they said.
         "planning": {"time_limit_s": 1.0, "proof_time_s": 0.0, "departure_care": 1.0},

@@ -264,6 +264,7 @@ def _patient(scenario: Scenario, clock: AcceleratedClock) -> ControlSettings:
         control,
         guard_period_s=max(control.guard_period_s, LOOK_WALL_S * clock.speed),
         meter_staleness_s=max(control.meter_staleness_s, 2.0 * step_s),
+        raise_reading_age_s=max(control.raise_reading_age_s, 2.0 * step_s),
         sample_staleness_s=max(control.sample_staleness_s, 3.0 * step_s),
     )
 

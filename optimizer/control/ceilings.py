@@ -15,6 +15,7 @@ from __future__ import annotations
 from cmath import rect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import floor, pi, sqrt
 from types import MappingProxyType
 
@@ -71,12 +72,7 @@ class Feeder:
 
     def direction(self, phase: Phase) -> complex:
         """Phasor of one ampere at the plug on ``phase``, relative to that phase's voltage; 0 where not in use."""
-        if phase not in self.phases:
-            return 0j
-        if self.evse.wiring is Wiring.LINE_TO_NEUTRAL:
-            return 1 + 0j
-        following = ALL_PHASES[(ALL_PHASES.index(phase) + 1) % 3]
-        return rect(1.0, pi / 6 if following in self.phases else -pi / 6)
+        return _directions(self.evse.wiring, self.phases)[ALL_PHASES.index(phase)]
 
     def stepped_a(self, current_a: float) -> float:
         """``current_a`` rounded down to the EVSE's step, and to zero below its least current [A].
@@ -173,6 +169,21 @@ class CurrentCeiling:
 
 
 Ceiling = PowerCeiling | CurrentCeiling
+
+
+@cache
+def _directions(wiring: Wiring, phases: tuple[Phase, ...]) -> tuple[complex, ...]:
+    """Phasors of one ampere at a plug on L1, L2, L3; asked for every EVSE and limit at every look of the guard."""
+
+    def along(phase: Phase) -> complex:
+        if phase not in phases:
+            return 0j
+        if wiring is Wiring.LINE_TO_NEUTRAL:
+            return 1 + 0j
+        following = ALL_PHASES[(ALL_PHASES.index(phase) + 1) % 3]
+        return rect(1.0, pi / 6 if following in phases else -pi / 6)
+
+    return tuple(along(phase) for phase in ALL_PHASES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,12 @@ class CampaignSummary:
     """The longest excess in which something could have been cut."""
     longest_seed: int | None
     """In which run."""
+    longest_allowed_s: float | None
+    """The stated reaction time of that run [s]."""
+    wrong_increases: int
+    """Increases that led above a limit by themselves."""
+    book_faults: int
+    """What the books have lost or doubled."""
     counts: dict[str, int]
     """How much of everything there was."""
     spent_s: float
@@ -66,6 +72,9 @@ def summary_of(reports: Iterable[RunReport]) -> CampaignSummary:
         tuple(report for report in kept if report.failures),
         worst.longest if worst else None,
         worst.seed if worst else None,
+        worst.allowed_s if worst else None,
+        sum(len(report.wrong_increases) for report in kept),
+        sum(len(report.book_faults) for report in kept),
         counts,
         sum(report.spent_s for report in kept),
     )

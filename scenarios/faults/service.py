@@ -39,7 +39,7 @@ from scenarios.faults.stores import ProcessStores, stores_of_process
 from scenarios.memory_stores import MemoryStores
 
 NEAR_SLOTS = PlanningSettings(
-    slot_rules=(SlotRule(5, 30), SlotRule(30, 240)), proof_time_s=0.0, reopen_time_s=60.0, time_limit_s=60.0
+    slot_rules=(SlotRule(5, 30), SlotRule(30, 240)), proof_time_s=0.0, reopen_time_s=0.0, time_limit_s=60.0
 )
 """A few steps ahead, and nothing that hangs on how fast the machine is: the same seed is to give the same run."""
 NO_TIME_S = 1e-6

@@ -11,7 +11,7 @@ from aiohttp import ClientConnectionError
 from connectors.ocpp.settings import Version
 from optimizer.domain.ids import StationId
 from scenarios.faults.campaign import summary_of
-from scenarios.faults.draw import START, FaultKind, drawn_run
+from scenarios.faults.draw import HIGHS_SHARE, START, FaultKind, drawn_run
 from scenarios.faults.network import ClientEnd, MemoryNetwork, ServerEnd
 from scenarios.faults.run import run_faults
 from scenarios.faults.stores import ProcessStores
@@ -21,12 +21,28 @@ from scenarios.virtual_time import LoopClock, run_in_virtual_time
 
 QUICK_SEEDS = range(5001, 5021)
 QUICK_MINUTES = 0.4
+HIGHS_AND_LATE = 5091
+"""A run in which HiGHS plans, half of the time with no time left."""
 
 FAILED_ONCE = {
     292: "a state stamped by a clock ahead of ours made the plug-out after it look older",
     21: "a cut from what a silent station might draw told it more than it had been told before",
+    61: "a limit was raised by a reading of the site meter 57 s old, and the building had been switched on since",
+    125: "a limit was raised by a reading 9 s old: the audit blamed the raise for the building's step after it",
+    94: "a repeated start was taken for another one, since more was known of its station's clock than at the first",
+    870: "the same",
+    154: "what was known of a slow clock was lost with the service, so that plug-outs looked older than their sessions",
+    191: "the same",
+    542: "the same",
+    733: "the same",
+    851: "the same",
+    592: "registers in kWh called Wh were not found out within a short transaction",
+    683: "the same, where no meter value with power was ever told: nobody can know",
+    827: "the same",
 }
-"""Seeds that failed once in runs of two minutes of faults, with what was wrong."""
+"""Seeds that failed once in runs of two minutes of faults, with what was wrong; `make faults` runs them all."""
+SAMPLED = (292, 61, 94, 542, 592)
+"""One of each cause, for the normal run."""
 
 
 @pytest.mark.parametrize("seed", QUICK_SEEDS)
@@ -37,7 +53,9 @@ def test_every_limit_holds_and_nothing_is_lost(seed: int) -> None:
     assert report.counts["frames"] > 0
 
 
-@pytest.mark.parametrize("seed", FAILED_ONCE)
+@pytest.mark.parametrize(
+    "seed", [seed if seed in SAMPLED else pytest.param(seed, marks=pytest.mark.study) for seed in FAILED_ONCE]
+)
 def test_what_failed_once_holds(seed: int) -> None:
     assert run_faults(seed, fault_minutes=2.0).failures == (), FAILED_ONCE[seed]
 
@@ -57,6 +75,15 @@ def test_the_draws_leave_nothing_out() -> None:
     assert any(len(evse.phases) == 2 for run in drawn for evse in run.site.evses.values())
     assert any(run.solver_failing_share for run in drawn)
     assert any(run.solver_hanging_share for run in drawn)
+    by_highs = [run for run in drawn if run.plans_with_highs]
+    assert len(by_highs) == pytest.approx(HIGHS_SHARE * len(drawn), rel=0.3)
+    assert any(run.solver_late_share for run in by_highs)
+
+
+def test_highs_plans_in_time_and_too_late() -> None:
+    counts = run_faults(HIGHS_AND_LATE, fault_minutes=1.0, stations=(20, 20)).counts
+    assert counts["plans by HiGHS"] > 0
+    assert counts["fallback plans"] > 0
 
 
 def test_a_summary_names_the_worst_run() -> None:
