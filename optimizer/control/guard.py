@@ -171,7 +171,7 @@ def with_room_for_phases(
             continue
         trial = replace(view, on_all_phases=view.on_all_phases | {command.evse_id})
         count = _count(trial, settings)
-        tally = count.tally({evse_id: bound.may_kw for evse_id, bound in count.bounds.items()})
+        tally = count.tally({evse_id: bound.may_kw for evse_id, bound in count.bounds.items()}, count.paths_for_raises)
         level_a = max(tally.levels_a[command.evse_id], count.amps(command.evse_id, count.soon_kw(command.periods)))
         if tally.greatest_fit_a(command.evse_id, _kept_free_kw(view, settings)) >= level_a - AMPERE_SLACK:
             view = trial
