@@ -46,6 +46,8 @@ class CostLineView(AnswerModel):
     """[currency]; negative for revenue."""
     opportunity_amount: Exact
     """Forgone export revenue of PV energy [currency]; told, not charged."""
+    returned_quantity: Exact
+    """Energy that the vehicle gave back and that is taken off ``quantity`` [kWh]."""
 
     @classmethod
     def of(cls, line: CostLine) -> Self:
@@ -56,6 +58,7 @@ class CostLineView(AnswerModel):
             quantity=line.quantity,
             amount=line.amount,
             opportunity_amount=line.opportunity_amount,
+            returned_quantity=line.returned_quantity,
         )
 
 
@@ -80,6 +83,8 @@ class EnergyCostRecordView(AnswerModel):
     """ISO 4217 code."""
     energy_kwh: Exact
     """Metered energy [kWh]."""
+    returned_kwh: Exact
+    """Metered energy given back (V2G), credited in the lines [kWh]."""
     total: Exact
     """Sum of all lines [currency]."""
     lines: list[CostLineView]
@@ -110,6 +115,7 @@ class EnergyCostRecordView(AnswerModel):
             end=record.window.end,
             currency=record.currency,
             energy_kwh=record.energy_kwh,
+            returned_kwh=record.returned_kwh,
             total=record.total,
             lines=[CostLineView.of(line) for line in record.lines],
             tariff_id=record.tariff_id,

@@ -140,6 +140,7 @@ class SimulatedSite:
     def sample(self, evse_id: EvseId, reason: ReadingReason = ReadingReason.PERIODIC) -> MeterSample:
         """What an EVSE's meter shows now."""
         now, virtual = self._clock.now(), self._evses[evse_id]
+        given_back_kwh = virtual.returned.register_kwh(now)
         evse, step = virtual.evse, virtual.trace.step_at(now)
         current_a = None
         if evse.wiring is Wiring.LINE_TO_NEUTRAL and len(evse.phases) > 1:
@@ -151,7 +152,8 @@ class SimulatedSite:
             evse_id=evse_id,
             at=now,
             transaction_id=self._transactions.get(evse_id),
-            register_kwh=whole_register_kwh(virtual.trace.register_kwh(now)),
+            register_kwh=whole_register_kwh(virtual.import_register_kwh(now)),
+            export_register_kwh=whole_register_kwh(given_back_kwh) if given_back_kwh else None,
             power_kw=step.power_kw,
             current_a=current_a,
             soc=virtual.vehicle.soc_before() if virtual.vehicle else None,

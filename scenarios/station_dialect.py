@@ -29,8 +29,8 @@ Message = tuple[str, Callable[[], Payload]]
 """An action, and what writes its payload when it is sent."""
 
 ALL_MEASURANDS = (
-    "Energy.Active.Import.Register", "Power.Active.Import", "Power.Active.Export", "Current.Import", "Current.Offered",
-    "Voltage", "SoC",
+    "Energy.Active.Import.Register", "Energy.Active.Export.Register", "Power.Active.Import", "Power.Active.Export",
+    "Current.Import", "Current.Offered", "Voltage", "SoC",
 )  # fmt: skip
 """What a station can tell."""
 
@@ -177,6 +177,8 @@ def sampled_values(settings: StationSettings, state: EvseState, reading: EvseRea
     shown = reading.register_kwh if settings.has(Misbehaviour.KWH_AS_WH) else register_wh
     yield Sampled("Energy.Active.Import.Register", shown, "Wh")
     yield Sampled("Power.Active.Import", _rounded(max(0.0, reading.power_kw) * 1000.0), "W")
+    if settings.profile_rules.discharges and reading.export_register_kwh is not None:
+        yield Sampled("Energy.Active.Export.Register", (reading.export_register_kwh * 1000).quantize(Decimal(1)), "Wh")
     if reading.power_kw < 0:
         yield Sampled("Power.Active.Export", _rounded(-reading.power_kw * 1000.0), "W")
     paths = state.physics.evse.current_paths

@@ -41,6 +41,8 @@ class EvseReading:
     """Voltage across a path [V]."""
     soc: float | None
     """State of charge 0..1, where the car tells it."""
+    export_register_kwh: Decimal | None = None
+    """Energy given back since ever, where the EVSE can do that [kWh]."""
 
 
 @dataclass(slots=True)
@@ -165,6 +167,7 @@ class EvseState:
         evse = self.physics.evse
         paths = step.current_paths
         vehicle = self.physics.vehicle
+        returned = self.physics.returned
         return EvseReading(
             at=at,
             register_kwh=whole_register_kwh(self.physics.import_register_kwh(at)),
@@ -173,6 +176,7 @@ class EvseState:
             current_paths=paths,
             voltage_v=evse.voltage_v,
             soc=vehicle.soc_before(self.physics.taken_since_kwh(at)) if vehicle else None,
+            export_register_kwh=whole_register_kwh(returned.register_kwh(at)),
         )
 
 

@@ -32,6 +32,7 @@ def record_fields(record: EnergyCostRecord) -> dict[str, object]:
         "end": _time(record.window.end),
         "currency": record.currency,
         "energy_kwh": _plain(record.energy_kwh),
+        "returned_kwh": _plain(record.returned_kwh),
         "total": _plain(record.total),
         "lines": [_line_fields(line) for line in record.lines],
         "tariff_id": record.tariff_id,
@@ -50,6 +51,7 @@ def _line_fields(line: CostLine) -> dict[str, str]:
         "quantity": _plain(line.quantity),
         "amount": _plain(line.amount),
         "opportunity_amount": _plain(line.opportunity_amount),
+        "returned_quantity": _plain(line.returned_quantity),
     }
 
 

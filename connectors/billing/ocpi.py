@@ -129,10 +129,14 @@ def _detail_record(record: EnergyCostRecord, context: CdrContext) -> Fields:
     charging_h = total_h - context.parking_h
     if charging_h < 0:
         raise InvalidInput("context.parking_h", context.parking_h, f"must not exceed the session's {total_h} h")
+    # OCPI's ENERGY is what was charged less what was fed back.
     dimensions = [
-        {"type": "ENERGY", "volume": _number(record.energy_kwh)},
+        {"type": "ENERGY", "volume": _number(record.energy_kwh - record.returned_kwh)},
         {"type": "TIME", "volume": _number(charging_h)},
     ]
+    if record.returned_kwh:
+        dimensions.append({"type": "ENERGY_IMPORT", "volume": _number(record.energy_kwh)})
+        dimensions.append({"type": "ENERGY_EXPORT", "volume": _number(record.returned_kwh)})
     if context.parking_h:
         dimensions.append({"type": "PARKING_TIME", "volume": _number(context.parking_h)})
     start = _time(record.window.start)

@@ -34,8 +34,8 @@ ASKED = (
 """Settings that are read at first contact."""
 
 
-GIVEN_BACK = "Power.Active.Export"
-"""Measurand of power that vehicles give back."""
+GIVEN_BACK = ("Power.Active.Export", "Energy.Active.Export.Register")
+"""Measurands of what vehicles give back."""
 
 
 class StationContact:
@@ -166,8 +166,8 @@ class StationContact:
         capability = self._record.capability
         wanted = tuple(name for name in self._settings.measurands if name in capability.measurands)
         wanted = wanted or self._settings.measurands
-        if capability.discharges and GIVEN_BACK not in wanted:
-            wanted = (*wanted, GIVEN_BACK)
+        if capability.discharges:
+            wanted = (*wanted, *(name for name in GIVEN_BACK if name not in wanted))
         measured = {measurand.strip() for measurand in told.get(SettingName.MEASURANDS, "").split(",")}
         if not measured.issuperset(wanted) and not await self._write(SettingName.MEASURANDS, ",".join(wanted)):
             kept: list[str] = []

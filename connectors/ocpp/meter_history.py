@@ -133,6 +133,7 @@ class MeterHistory:
             reason=reading.reason,
             quality=SampleQuality.DERIVED if reading.derived else SampleQuality.GOOD,
             signed_value=reading.signed_value,
+            export_register_kwh=reading.export_register_kwh,
         )
         if self._newest_at is not None and at < self._newest_at:
             if received_at is None or not self._has_risen(sample):

@@ -74,7 +74,9 @@ class MeterReading:
     soc: float | None = None
     """State of charge, 0..1."""
     signed_value: str | None = None
-    """Signed value as received."""
+    """Signed value as received; several are kept one a line."""
+    export_register_kwh: Decimal | None = None
+    """Export register [kWh]."""
     derived: bool = False
     """Whether power was computed from other measurands, or its prefix mended."""
     in_true_wh: bool = False
@@ -86,7 +88,15 @@ class MeterReading:
     @property
     def is_empty(self) -> bool:
         """Whether nothing in it can be used."""
-        measured = (self.register_kwh, self.interval_kwh, self.power_kw, self.current_a, self.voltage_v, self.soc)
+        measured = (
+            self.register_kwh,
+            self.export_register_kwh,
+            self.interval_kwh,
+            self.power_kw,
+            self.current_a,
+            self.voltage_v,
+            self.soc,
+        )
         return self.signed_value is None and all(value is None for value in measured)
 
 
@@ -129,7 +139,7 @@ class _Gathered:
     to_neutral_v: list[float] = field(default_factory=list)
     between_lines_v: list[float] = field(default_factory=list)
     soc: float | None = None
-    signed_value: str | None = None
+    export_register_kwh: Decimal | None = None
     slips: list[str] = field(default_factory=list)
 
     @property
@@ -167,7 +177,8 @@ def read_meter_value(entry: Json, evse: Evse) -> MeterReading:
         current_a=_currents(gathered, evse, power_kw, voltage_v),
         voltage_v=voltage_v,
         soc=gathered.soc,
-        signed_value=gathered.signed_value,
+        signed_value="\n".join(dict.fromkeys(filter(None, map(_signed_value, values)))) or None,
+        export_register_kwh=gathered.export_register_kwh,
         derived=derived,
         slips=tuple(gathered.slips),
     )
@@ -185,16 +196,21 @@ def _leading_context(values: list[Json]) -> str:
 
 def _gather(value: Json, gathered: _Gathered) -> None:
     """Sort one sampled value into ``gathered``."""
-    signed = part(value, "signedMeterValue")
-    if signed:
-        gathered.signed_value = json.dumps(signed, separators=(",", ":"), ensure_ascii=False, default=str)
-    elif value.get("format") == "SignedData":
-        gathered.signed_value = value["value"] if isinstance(value.get("value"), str) else None
+    if value.get("format") == "SignedData":
         return
     measurand = value.get("measurand") or _REGISTER
     reader = _READERS.get(measurand) if isinstance(measurand, str) else None
     if reader is not None and not reader(value, gathered):
         gathered.slips.append(f"{measurand} {value.get('value')!r} {value.get('unit', '')!r}"[:80])
+
+
+def _signed_value(value: Json) -> str | None:
+    """A signed value with every character of its signature, whatever the context it was taken in (1.6 and 2.x)."""
+    signed = part(value, "signedMeterValue")
+    if signed:
+        return json.dumps(signed, separators=(",", ":"), ensure_ascii=False, default=str)
+    is_signed = value.get("format") == "SignedData" and isinstance(value.get("value"), str)
+    return str(value["value"]) if is_signed else None
 
 
 def _unit(value: Json) -> tuple[str, int]:
@@ -241,6 +257,14 @@ def _read_register(value: Json, gathered: _Gathered) -> bool:
     return True
 
 
+def _read_export_register(value: Json, gathered: _Gathered) -> bool:
+    if isinstance(value.get("phase"), str):
+        return True
+    energy_kwh = _energy_kwh(value)
+    gathered.export_register_kwh = energy_kwh if energy_kwh is not None and energy_kwh >= 0 else None
+    return gathered.export_register_kwh is not None
+
+
 def _read_interval(value: Json, gathered: _Gathered) -> bool:
     gathered.interval_kwh = _energy_kwh(value)
     return gathered.interval_kwh is not None
@@ -265,6 +289,7 @@ def _read_soc(value: Json, gathered: _Gathered) -> bool:
 
 _READERS: Final[dict[str, Callable[[Json, _Gathered], bool]]] = {
     _REGISTER: _read_register,
+    "Energy.Active.Export.Register": _read_export_register,
     "Energy.Active.Import.Interval": _read_interval,
     "Power.Active.Import": lambda value, gathered: gathered.imported_kw.put(value, _scaled(value, _POWER_EXPONENT)),
     "Power.Active.Export": lambda value, gathered: gathered.exported_kw.put(value, _scaled(value, _POWER_EXPONENT)),

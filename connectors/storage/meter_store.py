@@ -128,6 +128,7 @@ class DatabaseMeterStore:
             "soc": sample.soc,
             "quality": sample.quality,
             "signed_value": sample.signed_value,
+            "export_register_kwh": sample.export_register_kwh,
         }
 
 
@@ -176,6 +177,7 @@ def _sample(row: Row[Any]) -> MeterSample:
         reason=ReadingReason(row.reason),
         quality=SampleQuality(row.quality),
         signed_value=row.signed_value,
+        export_register_kwh=row.export_register_kwh,
     )
 
 

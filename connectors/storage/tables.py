@@ -153,6 +153,7 @@ METER_SAMPLE = Table(
     Column("soc", Double),
     Column("quality", Text, nullable=False),
     Column("signed_value", Text),
+    Column("export_register_kwh", ExactDecimal),
     sqlite_with_rowid=False,
 )
 Index("ix_meter_sample_session_id_at", METER_SAMPLE.c.session_id, METER_SAMPLE.c.at)

@@ -18,6 +18,9 @@ Source tracing: in each step of the grid, at most a quarter of an hour long, all
 - Where the **building** has no meter it is the balance, and losses, which cannot be told apart, are zero.
 - **Demand charge**: by peak-set weights. Every interval within 1 % of the peak counts equally, and within it everyone
   by the share of grid energy used then. After optimisation a peak is flat; which of its intervals is highest is chance.
+- What a vehicle **gives back** (V2G) is no import of it: it is taken off its kWh in the step, at the same mix, for it
+  spares the others just that. Where more goes to the grid than PV gives, that part brings the vehicle the export price.
+  Lines tell both: ``quantity`` is what was taken less what was given back, ``returned_quantity`` the latter.
 - **Export revenue** and the forgone revenue of used PV: export is the building's, which owns the PV; the forgone
   revenue is told on the lines of those who used the PV and charged to nobody.
 - What the mix gives exactly is rounded by largest remainder, so that for each line the shares add up to the bill.
@@ -34,6 +37,8 @@ from decimal import Decimal, localcontext
 from typing import NamedTuple
 
 from optimizer.costing.bill import (
+    EXPORT_LABEL,
+    PV_LABEL,
     QUANTITY_UNIT,
     DemandPeak,
     Ledger,
@@ -46,7 +51,7 @@ from optimizer.costing.bill import (
     priced_steps,
 )
 from optimizer.costing.intervals import SiteInterval
-from optimizer.costing.money import EXACT, apportioned, minor_unit
+from optimizer.costing.money import EXACT, apportioned, minor_unit, rounded
 from optimizer.domain.cost import CostAllocation, CostComponent, CostLine, Payer, SiteBill
 from optimizer.domain.ids import SessionId
 from optimizer.domain.metering import MeteredInterval, SessionMetering
@@ -128,25 +133,50 @@ class EnergyMix:
             raise InvalidInput("interval", interval, "cut metered energy at the costing grid of the window")
         return index
 
-    def add(self, ledger: Ledger, index: int, energy_kwh: Decimal) -> None:
-        """Add what ``energy_kwh`` used in a step costs."""
-        if not energy_kwh:
+    def add(self, ledger: Ledger, index: int, energy_kwh: Decimal, returned_kwh: Decimal = ZERO) -> None:
+        """Add what ``energy_kwh`` used in a step costs, less what ``returned_kwh`` spared the others there."""
+        if not energy_kwh and not returned_kwh:
             return
         mix = self.mixes[index]
-        bought_kwh = energy_kwh * mix.grid_share
-        if bought_kwh:
+        net_kwh = energy_kwh - returned_kwh
+        bought_kwh, credited_kwh = net_kwh * mix.grid_share, returned_kwh * mix.grid_share
+        if bought_kwh or credited_kwh:
             line = ledger[CostComponent.GRID_ENERGY, mix.step.band]
             line.add(bought_kwh, bought_kwh * mix.step.price_per_kwh)
-        add_pv(ledger, energy_kwh - bought_kwh, self.tariff)
+            line.returned_quantity += credited_kwh
+        add_pv(ledger, net_kwh - bought_kwh, self.tariff)
+        if returned_kwh != credited_kwh:
+            ledger[CostComponent.PV_ENERGY, PV_LABEL].returned_quantity += returned_kwh - credited_kwh
         for label, kw_per_kwh, amount_per_kwh in mix.demand:
             ledger[CostComponent.DEMAND_CHARGE, label].add(bought_kwh * kw_per_kwh, bought_kwh * amount_per_kwh)
 
-    def ledger_of(self, intervals: Sequence[MeteredInterval]) -> Ledger:
-        """What the energy of one meter costs."""
+    def ledger_of(self, intervals: Sequence[MeteredInterval], exported_shares: Sequence[Decimal]) -> Ledger:
+        """What the energy of one meter costs.
+
+        Args:
+            intervals: What it counted.
+            exported_shares: Share of what vehicles gave back that went to the grid, one a step.
+        """
         ledger = new_ledger()
         for metered in intervals:
-            self.add(ledger, self.step_of(metered.interval), metered.energy_kwh)
+            index = self.step_of(metered.interval)
+            exported_kwh = metered.returned_kwh * exported_shares[index]
+            self.add(ledger, index, metered.energy_kwh, metered.returned_kwh - exported_kwh)
+            if exported_kwh:
+                add_export(ledger, exported_kwh, self.tariff)
+                ledger[CostComponent.EXPORT_REVENUE, EXPORT_LABEL].returned_quantity += exported_kwh
         return ledger
+
+    def exported_shares(self, sessions: Sequence[Sequence[MeteredInterval]]) -> list[Decimal]:
+        """Share of what vehicles gave back in each step that went to the grid: export that no PV explains."""
+        returned_kwh = [ZERO] * len(self.mixes)
+        for metered in (part for intervals in sessions for part in intervals if part.returned_kwh):
+            returned_kwh[self.step_of(metered.interval)] += metered.returned_kwh
+        shares = []
+        for mix, given_kwh in zip(self.mixes, returned_kwh, strict=True):
+            beyond_pv_kwh = max(ZERO, mix.step.site.export_kwh - (mix.step.site.pv_kwh or ZERO))
+            shares.append(EXACT.divide(min(given_kwh, beyond_pv_kwh), given_kwh) if given_kwh else ZERO)
+        return shares
 
 
 def allocate(
@@ -175,8 +205,9 @@ def allocate(
         steps = priced_steps(site, tariff, bill.window)
         peaks = demand_peaks(site, tariff, bill.window)
         mix = EnergyMix.of(steps, peaks, tariff, _demand_amounts(bill, peaks))
-        ledgers = {party_of(session_id): mix.ledger_of(by_id[session_id]) for session_id in sorted(by_id)}
-        ledgers |= _other_ledgers(mix, list(by_id.values()), unassigned)
+        exported = mix.exported_shares(list(by_id.values()))
+        ledgers = {party_of(session_id): mix.ledger_of(by_id[session_id], exported) for session_id in sorted(by_id)}
+        ledgers |= _other_ledgers(mix, list(by_id.values()), unassigned, exported)
         lines = _shared_lines(bill, ledgers)
     return CostAllocation(
         bill,
@@ -194,10 +225,20 @@ def _demand_amounts(bill: SiteBill, peaks: Sequence[DemandPeak]) -> dict[str, De
 
 
 def _other_ledgers(
-    mix: EnergyMix, sessions: Sequence[Sequence[MeteredInterval]], unassigned: Sequence[MeteredInterval]
+    mix: EnergyMix,
+    sessions: Sequence[Sequence[MeteredInterval]],
+    unassigned: Sequence[MeteredInterval],
+    exported_shares: Sequence[Decimal],
 ) -> dict[Party, Ledger]:
     """What building, losses and unassigned energy cost."""
-    submetered_kwh = _energy_by_step(mix, [part for intervals in sessions for part in intervals])
+    parts = [part for intervals in sessions for part in intervals]
+    submetered_kwh, given_to_grid_kwh = _energy_by_step(mix, parts), [ZERO] * len(mix.starts)
+    for part in parts:
+        if part.returned_kwh:
+            index = mix.step_of(part.interval)
+            exported_kwh = part.returned_kwh * exported_shares[index]
+            submetered_kwh[index] -= part.returned_kwh - exported_kwh
+            given_to_grid_kwh[index] += exported_kwh
     unassigned_kwh = _energy_by_step(mix, unassigned)
     ledgers = {payer: new_ledger() for payer in Payer}
     for index, each in enumerate(mix.mixes):
@@ -208,7 +249,7 @@ def _other_ledgers(
         mix.add(ledgers[Payer.BUILDING], index, building_kwh)
         mix.add(ledgers[Payer.LOSSES], index, balance_kwh - building_kwh)
         mix.add(ledgers[Payer.UNASSIGNED], index, unassigned_kwh[index])
-        add_export(ledgers[Payer.BUILDING], each.step.site.export_kwh, mix.tariff)
+        add_export(ledgers[Payer.BUILDING], each.step.site.export_kwh - given_to_grid_kwh[index], mix.tariff)
     return {party_of(payer): ledger for payer, ledger in ledgers.items()}
 
 
@@ -238,8 +279,9 @@ def _shared_lines(bill: SiteBill, ledgers: Mapping[Party, Ledger]) -> dict[Party
         opportunities = apportioned(
             line.opportunity_amount, {party: share.opportunity_amount for party, share in shares.items()}, unit
         )
-        for party in shares:
+        for party, share in shares.items():
             parts = (quantities[party], amounts[party], opportunities[party])
-            if any(parts):
-                lines[party].append(CostLine(line.component, line.label, *parts))
+            returned = rounded(share.returned_quantity, QUANTITY_UNIT)
+            if any(parts) or returned:
+                lines[party].append(CostLine(line.component, line.label, *parts, returned_quantity=returned))
     return {party: tuple(own) for party, own in lines.items()}

@@ -59,9 +59,10 @@ class ExactLine:
     quantity: Decimal = field(default=Decimal(0))
     amount: Decimal = field(default=Decimal(0))
     opportunity_amount: Decimal = field(default=Decimal(0))
+    returned_quantity: Decimal = field(default=Decimal(0))
 
     def add(self, quantity: Decimal, amount: Decimal, opportunity_amount: Decimal = Decimal(0)) -> None:
-        """Add to all three."""
+        """Add to quantity and amounts."""
         self.quantity += quantity
         self.amount += amount
         self.opportunity_amount += opportunity_amount
@@ -75,6 +76,7 @@ class ExactLine:
             rounded(self.quantity, QUANTITY_UNIT),
             rounded(self.amount, unit),
             rounded(self.opportunity_amount, unit),
+            rounded(self.returned_quantity, QUANTITY_UNIT),
         )
 
 

@@ -95,7 +95,8 @@ def session_metering(
 ) -> tuple[SessionMetering, tuple[MeterFinding, ...]]:
     """Cut the energy register of one session's samples at ``grid``.
 
-    The energy is that from the session's first sample to its last one; nothing before, after or without samples.
+    The energy is that from the session's first sample to its last one; nothing before, after or without samples. What
+    the vehicle gave back is counted beside it, by a register of its own.
 
     Args:
         session_id: Whose samples.
@@ -107,13 +108,15 @@ def session_metering(
     meter = f"session {session_id}"
     with localcontext(EXACT):
         curve = curve_through(meter, _registers_in_use(kept), greatest_kw)
-        metering = SessionMetering(session_id, curve.cut(grid))
+        returned = curve_through(f"{meter}, given back", _export_registers_in_use(kept), greatest_kw)
+        metering = SessionMetering(session_id, _with_returned(curve.cut(grid), returned, grid))
     set_aside = [
         MeterFinding(FindingKind.SET_ASIDE, meter, sample.at, f"{sample.register_kwh} kWh is {sample.quality}")
         for sample in kept
         if sample.register_kwh is not None and sample.quality not in USED_QUALITIES
     ]
-    findings = [finding for finding in (*set_aside, *curve.findings) if _within(finding, grid)]
+    found = (*set_aside, *curve.findings, *returned.findings)
+    findings = [finding for finding in found if _within(finding, grid)]
     if not curve.times and grid:
         findings.append(MeterFinding(FindingKind.UNCOVERED, meter, grid[0], "no register reading"))
     return metering, tuple(findings)
@@ -172,6 +175,29 @@ def _registers_in_use(samples: Iterable[MeterSample]) -> list[tuple[datetime, De
         for sample in samples
         if sample.register_kwh is not None and sample.quality in USED_QUALITIES
     ]
+
+
+def _export_registers_in_use(samples: Iterable[MeterSample]) -> list[tuple[datetime, Decimal]]:
+    return [
+        (sample.at, sample.export_register_kwh)
+        for sample in samples
+        if sample.export_register_kwh is not None and sample.quality in USED_QUALITIES
+    ]
+
+
+def _with_returned(
+    taken: Sequence[MeteredInterval], returned: RegisterCurve, grid: Sequence[datetime]
+) -> tuple[MeteredInterval, ...]:
+    """Intervals with the energy given back in the same step of the grid; a step in which only that flowed is added."""
+    if not returned.total_kwh:
+        return tuple(taken)
+    by_step = {bisect_right(grid, part.interval.start): part for part in taken}
+    for part in returned.cut(grid):
+        step = bisect_right(grid, part.interval.start)
+        held = by_step.get(step, MeteredInterval(part.interval, Decimal(0)))
+        interpolated = held.interpolated or part.interpolated
+        by_step[step] = MeteredInterval(held.interval, held.energy_kwh, interpolated, part.energy_kwh)
+    return tuple(by_step[step] for step in sorted(by_step))
 
 
 def _idle_runs(timeline: list[StationSample]) -> list[list[MeterSample]]:

@@ -36,7 +36,7 @@ from optimizer.domain.metering import MeteredInterval, SessionMetering
 from optimizer.domain.moment import Interval
 from optimizer.domain.tariff import Tariff, TariffWindow
 
-METHOD = "source-tracing/1"
+METHOD = "source-tracing/2"
 """Name and version of the method of `allocation`; a change of any amount it gives is a new version."""
 
 _NAMESPACE = UUID("6f0c5d0e-4a52-5b1c-9a53-0d3c1f6f3b7e")
@@ -59,6 +59,11 @@ class SessionPart:
     def energy_kwh(self) -> Decimal:
         """Metered energy [kWh]."""
         return sum((metered.energy_kwh for metered in self.metering.intervals), Decimal(0))
+
+    @property
+    def returned_kwh(self) -> Decimal:
+        """Metered energy given back [kWh]."""
+        return sum((metered.returned_kwh for metered in self.metering.intervals), Decimal(0))
 
 
 def record_id(session_id: SessionId, status: RecordStatus, window: Interval, distinction: str = "") -> RecordId:
@@ -129,8 +134,9 @@ def adjustment_record(record: EnergyCostRecord, earlier: Sequence[EnergyCostReco
     held = earlier[0]
     lines = _line_differences(record.lines, [line for each in earlier for line in each.lines])
     energy_kwh = record.energy_kwh - sum((each.energy_kwh for each in earlier), Decimal(0))
+    returned_kwh = record.returned_kwh - sum((each.returned_kwh for each in earlier), Decimal(0))
     pause_h = record.optimizer_pause_h - sum((each.optimizer_pause_h for each in earlier), Decimal(0))
-    if not lines and not energy_kwh and not pause_h:
+    if not lines and not energy_kwh and not returned_kwh and not pause_h:
         return None
     distinction = "|".join(sorted({each.id for each in earlier})) + record.input_hash
     return replace(
@@ -138,6 +144,7 @@ def adjustment_record(record: EnergyCostRecord, earlier: Sequence[EnergyCostReco
         id=record_id(record.session_id, RecordStatus.ADJUSTMENT, record.window, distinction),
         status=RecordStatus.ADJUSTMENT,
         energy_kwh=energy_kwh,
+        returned_kwh=returned_kwh,
         lines=lines,
         optimizer_pause_h=pause_h,
         corrects=held.id,
@@ -191,6 +198,7 @@ def _record(
         method=METHOD,
         input_hash=digest,
         optimizer_pause_h=part.optimizer_pause_h,
+        returned_kwh=part.returned_kwh,
     )
 
 
@@ -205,8 +213,12 @@ def _accrued_lines(
     during = [step for step in site if step.interval.start < end and start < step.interval.end]
     steps = priced_steps(during, tariff, Interval(during[0].interval.start, during[-1].interval.end))
     mix = EnergyMix.of(steps, peaks, tariff, {peak.label: peak.amount for peak in peaks})
-    lines = rounded_lines(mix.ledger_of(intervals), tariff.currency)
-    return tuple(line for line in lines if line.quantity or line.amount or line.opportunity_amount)
+    lines = rounded_lines(mix.ledger_of(intervals, mix.exported_shares([intervals])), tariff.currency)
+    return tuple(line for line in lines if any(_figures(line)))
+
+
+def _figures(line: CostLine) -> tuple[Decimal, ...]:
+    return (line.quantity, line.amount, line.opportunity_amount, line.returned_quantity)
 
 
 def _line_differences(newer: Iterable[CostLine], older: Iterable[CostLine]) -> tuple[CostLine, ...]:
@@ -214,7 +226,7 @@ def _line_differences(newer: Iterable[CostLine], older: Iterable[CostLine]) -> t
     sums: dict[LineKey, list[Decimal]] = {}
     for sign, lines in ((1, newer), (-1, older)):
         for line in lines:
-            values = (line.quantity, line.amount, line.opportunity_amount)
+            values = _figures(line)
             held = sums.setdefault((line.component, line.label), [Decimal(0)] * len(values))
             sums[line.component, line.label] = [
                 so_far + sign * value for so_far, value in zip(held, values, strict=True)
@@ -245,7 +257,8 @@ def _window_terms(window: TariffWindow) -> str:
 
 def _metered_digits(intervals: Iterable[MeteredInterval]) -> str:
     return "".join(
-        f"{metered.interval.start.isoformat()} {metered.interval.end.isoformat()} {_digits(metered.energy_kwh)}\n"
+        f"{metered.interval.start.isoformat()} {metered.interval.end.isoformat()} {_digits(metered.energy_kwh)}"
+        f"{' back ' + _digits(metered.returned_kwh) if metered.returned_kwh else ''}\n"
         for metered in intervals
     )
 

@@ -57,6 +57,8 @@ class CostLine:
     """[currency]; negative for revenue."""
     opportunity_amount: Decimal = Decimal(0)
     """Forgone export revenue of PV energy [currency]; told, not charged."""
+    returned_quantity: Decimal = Decimal(0)
+    """Energy that a vehicle gave back and that is taken off ``quantity`` [kWh]."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class EnergyCostRecord:
     """SHA-256 over the metered intervals and prices that went in."""
     optimizer_pause_h: Decimal = Decimal(0)
     """Time at a limit of zero that we caused; never parking time [h]."""
+    returned_kwh: Decimal = Decimal(0)
+    """Metered energy given back (V2G), credited in the lines [kWh]; no part of ``energy_kwh``."""
     corrects: RecordId | None = None
     """The record that an adjustment or final record follows."""
 

@@ -63,6 +63,8 @@ class MeterSample:
     """How far it may be trusted."""
     signed_value: str | None = None
     """Signed meter value, byte for byte as received."""
+    export_register_kwh: Decimal | None = None
+    """Register of the energy that vehicles gave back (V2G) [kWh]; ``None``: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class MeteredInterval:
     """Difference of the registers [kWh]."""
     interpolated: bool = False
     """Whether a boundary lay between two readings and was interpolated linearly."""
+    returned_kwh: Decimal = Decimal(0)
+    """Energy given back meanwhile, by a register of its own [kWh]; no part of ``energy_kwh``."""
 
 
 @dataclass(frozen=True, slots=True)

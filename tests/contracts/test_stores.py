@@ -265,6 +265,7 @@ FULL_SAMPLE = MeterSample(
     ReadingReason.TRANSACTION_END,
     SampleQuality.DERIVED,
     "OCMF|{…}|žsigned",
+    Decimal("0.250"),
 )
 FULL_READING = SiteMeterReading(
     DEPOT, at(8), HUGE_REGISTER, Decimal("0.00"), Decimal("5"), Decimal("7E+2"), -1.5, 30.1, 5.5, (1.0, -2.0, 3.0), 0.4

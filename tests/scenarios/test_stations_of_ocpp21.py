@@ -55,6 +55,7 @@ class TestGivingBack:
             await meeting.pass_minutes(30)
             assert meeting.usable[-1].power_kw == pytest.approx(-6.9)
             assert meeting.usable[-1].register_kwh == drawn_kwh, "what is given back lowers no import register"
+            assert float(meeting.usable[-1].export_register_kwh) == pytest.approx(3.45, abs=0.01)
             await meeting.pass_minutes(40)
             assert meeting.power_kw == pytest.approx(4.14), "the safe value follows by itself"
 

@@ -223,6 +223,22 @@ class TestOtherValues:
         assert told.signed_value == signed
         assert told.register_kwh == Decimal(1)
 
+    def test_the_register_of_energy_given_back(self, make_evse) -> None:
+        told = value("2500", "Energy.Active.Export.Register", "Wh")
+        reading = read(make_evse, THREE_PHASES, told, value("100", unit="kWh"))
+        assert (reading.register_kwh, reading.export_register_kwh) == (Decimal(100), Decimal("2.5"))
+
+    def test_signed_values_of_begin_and_end_are_both_kept(self, make_evse) -> None:
+        """However few they are, and however many plain values have another context."""
+        first, last = 'OCMF|{"FV":"1.0","ž":" x "}|{"SA":"a"}', "OCMF|{}|{}"
+        reading = read(
+            make_evse, THREE_PHASES, power("1000"), value("100", unit="kWh"),
+            value(first, format="SignedData", context="Transaction.Begin"),
+            value(last, format="SignedData", context="Transaction.End"),
+        )  # fmt: skip
+        assert reading.signed_value == f"{first}\n{last}"
+        assert (reading.register_kwh, reading.power_kw) == (Decimal(100), 1.0)
+
     def test_signed_value_of_2x_keeps_key_and_methods(self, make_evse) -> None:
         signed = {"signedMeterData": "T0NNRnw=", "signingMethod": "", "encodingMethod": "OCMF", "publicKey": "a2V5"}
         told = read(make_evse, THREE_PHASES, {"value": 1000, "signedMeterValue": signed})

@@ -75,6 +75,14 @@ class Build:
         parts = tuple(MeteredInterval(site[index].interval, Decimal(steps[index])) for index in sorted(steps))
         return SessionMetering(SessionId(name), parts)
 
+    def giving(self, name: str, site: Sequence[SiteInterval], steps: dict[int, tuple[str, str]]) -> SessionMetering:
+        """A session that takes and gives back energy, by index."""
+        parts = tuple(
+            MeteredInterval(site[index].interval, Decimal(taken), returned_kwh=Decimal(given))
+            for index, (taken, given) in sorted(steps.items())
+        )
+        return SessionMetering(SessionId(name), parts)
+
     def sample(self, at: datetime, register: str | None, evse: str = "E1", **more: object) -> MeterSample:
         kwh = None if register is None else Decimal(register)
         return MeterSample(StationId(f"station of {evse}"), EvseId(evse), at, register_kwh=kwh, **more)

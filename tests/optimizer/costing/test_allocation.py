@@ -42,6 +42,13 @@ def told(lines: tuple[CostLine, ...]) -> dict[str, tuple[str, str]]:
     return {line.label: (str(line.quantity), str(line.amount)) for line in lines}
 
 
+def shared_with(
+    build: Any, tariff: Tariff, site: tuple[SiteInterval, ...], *sessions: SessionMetering
+) -> CostAllocation:
+    window = Interval(site[0].interval.start, site[-1].interval.end)
+    return allocate(site_bill(build.site_id, site, tariff, window), site, sessions, (), tariff)
+
+
 def kwh(lines: tuple[CostLine, ...]) -> Decimal:
     energy = (CostComponent.GRID_ENERGY, CostComponent.PV_ENERGY)
     return sum((line.quantity for line in lines if line.component in energy), Decimal(0))
@@ -177,6 +184,56 @@ class TestRefusals:
             allocate(replace(bill, lines=lines), site, [build.metering("A", site, {0: "5"})], (), tariff)
 
 
+class TestGivenBack:
+    """A vehicle that gives energy back is not billed for it as import, and its lines tell both."""
+
+    def test_it_is_credited_at_what_the_others_paid_for_it_then(self, build: Any) -> None:
+        """The site needs 6 kWh, 4 of them from the grid and 2 from A: bought are 4."""
+        tariff = build.tariff()
+        site = build.site(tariff, build.day(), {48: ("4", "0", "0", "5")})
+        allocation = shared_with(
+            build, tariff, site, build.giving("A", site, {48: ("0", "2")}), build.giving("B", site, {48: ("1", "0")})
+        )
+        (line,) = allocation.session_lines[A]
+        assert (line.quantity, line.returned_quantity, line.amount) == (Decimal(-2), Decimal(2), Decimal("-0.60"))
+        assert told(allocation.session_lines[B]) == {"energy": ("1.000", "0.30")}
+        assert told(allocation.other_lines[Payer.BUILDING]) == {"energy": ("5.000", "1.50")}
+        assert balance_report(allocation).total.difference == 0
+
+    def test_what_is_taken_and_given_in_one_step_stands_on_one_line(self, build: Any) -> None:
+        tariff = build.tariff()
+        site = build.site(tariff, build.day(), {48: ("4", "0", "0", "1")})
+        (line,) = shared_with(build, tariff, site, build.giving("A", site, {48: ("5", "2")})).session_lines[A]
+        assert (line.quantity, line.returned_quantity, line.amount) == (Decimal(3), Decimal(2), Decimal("0.90"))
+
+    def test_in_the_sun_it_is_credited_at_the_mix(self, build: Any) -> None:
+        tariff = build.tariff(export="0.08")
+        site = build.site(tariff, build.day(), {48: ("2", "0", "2", "6")})
+        lines = shared_with(build, tariff, site, build.giving("A", site, {48: ("0", "2")})).session_lines[A]
+        assert told(lines) == {"energy": ("-1.000", "-0.30"), "pv": ("-1.000", "0.00")}
+        assert [line.returned_quantity for line in lines] == [Decimal(1), Decimal(1)]
+
+    def test_what_goes_to_the_grid_brings_the_export_price(self, build: Any) -> None:
+        """The building takes 1 of 6 kWh, PV gives 2: 7 go out, 5 of them from A."""
+        tariff = build.tariff(export="0.08")
+        site = build.site(tariff, build.day(), {48: ("0", "7", "2", "1")})
+        allocation = shared_with(build, tariff, site, build.giving("A", site, {48: ("0", "6")}))
+        assert told(allocation.session_lines[A]) == {"energy": ("-1.000", "-0.30"), "export": ("5.000", "-0.40")}
+        assert told(allocation.other_lines[Payer.BUILDING]) == {
+            "energy": ("1.000", "0.30"),
+            "export": ("2.000", "-0.16"),
+        }
+        assert allocation.other_lines[Payer.LOSSES] == ()
+        assert balance_report(allocation).adds_up
+
+    def test_at_the_peak_it_spares_its_share_of_the_demand_charge(self, build: Any) -> None:
+        tariff = build.tariff(demand=[build.charge("demand", "30")])
+        site = build.site(tariff, build.day(), {48: ("4", "0", "0", "6")})
+        allocation = shared_with(build, tariff, site, build.giving("A", site, {48: ("0", "2")}))
+        assert told(allocation.session_lines[A])["demand"] == ("-8.000", "-8.00")
+        assert told(allocation.other_lines[Payer.BUILDING])["demand"] == ("24.000", "24.00")
+
+
 @dataclass(frozen=True)
 class Case:
     """A day of a site, its tariff and what was metered."""
@@ -225,7 +282,11 @@ def cases(draw: st.DrawFn, build: Any) -> Case:
     site = build.site(tariff, window, metered, pv=draw(st.booleans()), building=draw(st.booleans()))
     profile = st.dictionaries(st.integers(0, 91), KWH.map(str), max_size=4)
     names = draw(st.lists(st.sampled_from("abcdefgh"), max_size=5, unique=True))
-    sessions = [build.metering(name, site, draw(profile)) for name in names]
+    back = st.dictionaries(st.integers(0, 91), st.tuples(KWH.map(str), KWH.map(str)), max_size=4)
+    sessions = [
+        build.giving(name, site, draw(back)) if draw(st.booleans()) else build.metering(name, site, draw(profile))
+        for name in names
+    ]
     return Case(tariff, site, sessions, build.metering("idle", site, draw(profile)).intervals)
 
 
@@ -263,9 +324,11 @@ class TestWhateverWasMetered:
         case = data.draw(cases(build))
         allocation = allocated(build, case)
         for metering in case.sessions:
-            metered = sum((part.energy_kwh for part in metering.intervals), Decimal(0))
-            possible_lines = 3  # two bands and PV, each less than a watt-hour off
-            assert abs(kwh(allocation.session_lines[metering.session_id]) - metered) < Decimal("0.001") * possible_lines
+            lines = allocation.session_lines[metering.session_id]
+            metered = sum((part.energy_kwh - part.returned_kwh for part in metering.intervals), Decimal(0))
+            exported = sum(line.quantity for line in lines if line.component is CostComponent.EXPORT_REVENUE)
+            possible_lines = 4  # two bands, PV and what went to the grid, each less than a watt-hour off
+            assert abs(kwh(lines) - exported - metered) < Decimal("0.001") * possible_lines
 
     @given(st.data())
     @settings(deadline=None, max_examples=30)

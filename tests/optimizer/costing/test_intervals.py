@@ -84,6 +84,24 @@ class TestSite:
 
 
 class TestSession:
+    def test_energy_given_back_is_counted_by_a_register_of_its_own(
+        self, build: Any, grid: tuple[datetime, ...]
+    ) -> None:
+        """Import stands still while the vehicle gives back, and the other way round; a reset of either is no energy."""
+        at = build.at
+        rows = [
+            ("10:00", "100", "7"),
+            ("10:15", "102", "7"),
+            ("10:30", "102", "8.5"),
+            ("10:45", "103", "8.5"),
+            ("11:00", "103", "0.5"),
+        ]
+        samples = [build.sample(at(clock), taken, export_register_kwh=Decimal(given)) for clock, taken, given in rows]
+        metering, _ = session_metering(SessionId("s"), samples, grid)
+        assert [(part.energy_kwh, part.returned_kwh) for part in metering.intervals] == [
+            (Decimal(2), Decimal(0)), (Decimal(0), Decimal("1.5")), (Decimal(1), Decimal(0)), (Decimal(0), Decimal(0)),
+        ]  # fmt: skip
+
     def test_first_and_last_interval_are_cut_at_its_own_readings(self, build: Any, grid: tuple[datetime, ...]) -> None:
         samples = [build.sample(build.at("10:05"), "7.0"), build.sample(build.at("10:35"), "10.0")]
         metering, _ = session_metering(A, samples, grid)
