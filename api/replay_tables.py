@@ -58,6 +58,8 @@ def replay_table(result: ReplayResult) -> Table:
 
 def _add_optional(table: Table, columns: Mapping[str, CourseFigures]) -> None:
     figures = list(columns.values())
+    if any(one.given_back_kwh for one in figures):
+        table.add_row("given back in between", *(f"{one.given_back_kwh:,.1f} kWh" for one in figures))
     if any(one.bill.export_revenue for one in figures):
         table.add_row("paid for export", *(f"{one.bill.export_revenue:,.2f}" for one in figures))
     if any(one.emissions_kg is not None for one in figures):
@@ -123,6 +125,7 @@ def write_stays_csv(result: ReplayResult, path: Path) -> None:
             "requested_kwh": round(stay.wanted_kwh, 6),
             "delivered_kwh": round(stay.delivered_kwh, 6),
             "unserved_kwh": round(stay.unserved_kwh, 6),
+            "given_back_kwh": round(stay.given_back_kwh, 6),
             "stated_kwh": stay.stated_kwh,
             "stated_departure": stay.stated_departure.isoformat() if stay.stated_departure else None,
             "pauses": stay.pauses,

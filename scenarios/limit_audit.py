@@ -66,7 +66,7 @@ class BaseFlow:
     battery_kw: float
     """Battery charging, discharging negative [kW]."""
     loss_share: float
-    """Lost in the wiring, as a share of what the EVSEs draw."""
+    """Lost in the wiring, as a share of what flows through the EVSEs."""
 
     @property
     def net_kw(self) -> float:
@@ -125,9 +125,10 @@ class LimitAudit:
                 for phase in range(3):
                     phasors[phase] += unit[phase] * draw.power_kw
         ev_kw = powers_kw[self._root]
+        lost_kw = base.loss_share * sum(abs(draw.power_kw) for draw in draws.values()) if base.loss_share else 0.0
         vehicles_a = max(map(abs, currents_a[self._root]))
         self.greatest_current_a = max(self.greatest_current_a, vehicles_a)
-        powers_kw[self._root] += base.net_kw + ev_kw * base.loss_share
+        powers_kw[self._root] += base.net_kw + lost_kw
         for phase in range(3):
             currents_a[self._root][phase] += self._base_a_per_kw[phase] * base.net_kw
         exceeded: dict[str, tuple[float, float]] = {}

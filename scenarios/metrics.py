@@ -28,6 +28,8 @@ class CourseFigures:
     """Energy that the cars are known to take [kWh]."""
     delivered_kwh: float
     """Energy that they got [kWh]."""
+    given_back_kwh: float
+    """Energy that they gave back in between, as metered [kWh]."""
     served_share: float
     """Share of stays that got what the car takes."""
     statements_met_share: float | None
@@ -92,6 +94,7 @@ def figures_of(course: Course, scenario: Scenario) -> CourseFigures:
         sessions=len(course.stays),
         requested_kwh=sum(stay.wanted_kwh for stay in course.stays),
         delivered_kwh=sum(stay.delivered_kwh for stay in course.stays),
+        given_back_kwh=sum(stay.given_back_kwh for stay in course.stays),
         served_share=_share([stay.is_served for stay in course.stays], of_none=1.0),
         statements_met_share=_share(stated, of_none=1.0) if stated else None,
         charged_kwh=float(series.charging_kwh.sum()),
@@ -135,6 +138,7 @@ def as_json(figures: CourseFigures, baselines: Baselines) -> dict[str, Any]:
         "requested_kwh": round(figures.requested_kwh, 6),
         "delivered_kwh": round(figures.delivered_kwh, 6),
         "unserved_kwh": round(figures.unserved_kwh, 6),
+        "given_back_kwh": round(figures.given_back_kwh, 6),
         "delivered_share": round(figures.delivered_share, 6),
         "targets_met_share": round(figures.served_share, 6),
         "stated_targets_met_share": _rounded(figures.statements_met_share),

@@ -50,6 +50,7 @@ from scenarios.runner import Progress, never, not_told, outcome_of
 from scenarios.scenario import Scenario, Stay, UnstatedPolicy
 from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import Visit
+from scenarios.stays import as_kept
 from scenarios.stepped_control import stated_problem
 from scenarios.strategies import MILP, UNCONTROLLED, Strategy, strategy_of
 from scenarios.timeline import Happening, HappeningKind, timeline_of
@@ -381,7 +382,7 @@ class _WiredReplay:
         learnt = self._learner.target(session.arrived_at)
         ledger = self._control.controller.ledger
         if self._scenario.information.unstated is UnstatedPolicy.LEARNT and learnt is not None:
-            await ledger.set_targets(opened.id, (learnt,))
+            await ledger.set_targets(opened.id, as_kept((learnt,), stay.vehicle))
         if stay.told:
             await ledger.set_targets(opened.id, stay.told[0].targets)
 

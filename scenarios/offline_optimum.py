@@ -2,6 +2,7 @@
 
 minimise   energy cost - export revenue + demand charges + battery wear - weight of energy delivered
 subject to every car      energy taken <= what it takes; power within EVSE and car, only while it is there
+           who gives back content within what is lent and what fits, at every step
            every step     import - export = building - PV + battery + (1 + losses) * cars
            every month    billed peak >= mean import of every metering interval that counts
            every circuit  power, and current on each phase, within limits; grid events included
@@ -52,7 +53,7 @@ ComplexArray = NDArray[np.complex128]
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """The pairs of stay and step in which a car may draw power: one column each."""
+    """The pairs of stay and step in which a car may draw power, and those in which it may give back: a column each."""
 
     stay: IntArray
     """Which stay of the scenario."""
@@ -61,9 +62,18 @@ class _Draws:
     hours: FloatArray
     """Part of the step for which it is there [h]."""
     most_kw: FloatArray
-    """Greatest power [kW]."""
+    """Greatest power [kW]; 0 where it gives back."""
+    least_kw: FloatArray
+    """Least power [kW]; below zero where it gives back, else 0."""
+    stored_share: FloatArray
+    """Energy that enters or leaves its battery over what flows at the meter."""
     steps: int
     """Number of steps."""
+
+    @property
+    def gives_back(self) -> NDArray[np.bool_]:
+        """Where cars give back, shape (draws,)."""
+        return np.asarray(self.least_kw < 0)
 
 
 def solve_offline(scenario: Scenario) -> Course:
@@ -84,17 +94,30 @@ def _draws(scenario: Scenario) -> _Draws:
     step_h = scenario.step / timedelta(hours=1)
     horizon = scenario.followed_until
     steps = ceil((horizon - scenario.start) / scenario.step)
-    parts: list[tuple[IntArray, IntArray, FloatArray, FloatArray]] = []
+    parts: list[tuple[IntArray | FloatArray, ...]] = []
     for place, stay in enumerate(scenario.stays):
         first, last = _steps_between(scenario, stay.session.arrived_at, min(stay.session.departed_at, horizon))
         whole = np.arange(int(first), ceil(last))
         hours = (np.minimum(whole + 1, last) - np.maximum(whole, first)) * step_h
-        parts.append((np.full(len(whole), place), whole, hours, np.full(len(whole), _most_kw(scenario, stay))))
+        for way in _ways(scenario, stay):
+            same = (np.full(len(whole), value) for value in way)
+            parts.append((np.full(len(whole), place), whole, hours, *same))
     if not parts:
         none = np.zeros(0)
-        return _Draws(none.astype(np.int64), none.astype(np.int64), none, none, steps)
-    stay_of, step_of, hours_of, most_kw = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _Draws(stay_of, step_of, hours_of, most_kw, steps)
+        return _Draws(none.astype(np.int64), none.astype(np.int64), none, none, none, none, steps)
+    columns: list[FloatArray] = [np.concatenate(column).astype(np.float64) for column in zip(*parts, strict=True)]
+    stay_of, step_of, hours, most_kw, least_kw, stored_share = columns
+    return _Draws(stay_of.astype(np.int64), step_of.astype(np.int64), hours, most_kw, least_kw, stored_share, steps)
+
+
+def _ways(scenario: Scenario, stay: Stay) -> list[tuple[float, float, float]]:
+    """Greatest and least power [kW] and stored share of each direction in which a car's power may flow."""
+    charging = (_most_kw(scenario, stay), 0.0, 1.0)
+    if not stay.vehicle.gives_back:
+        return [charging]
+    evse = scenario.site.evses[stay.evse_id]
+    path_kw = evse.voltage_v * min(evse.current_paths, stay.vehicle.phases_used) / 1000.0
+    return [charging, (0.0, -path_kw * stay.vehicle.gives_back_a, 1.0 / stay.vehicle.give_efficiency)]
 
 
 def _steps_between(scenario: Scenario, start: datetime, end: datetime) -> tuple[float, float]:
@@ -136,22 +159,47 @@ class _OfflineProblem:
     def _build(self) -> LinearModel:
         build, draws, scenario = ModelBuilder(), self._draws, self._scenario
         steps = np.arange(draws.steps)
-        power = build.add_columns("power_kw", "st", (draws.stay, draws.step), 0.0, draws.most_kw)
+        # The third index tells the directions apart.
+        ways = (draws.stay, draws.step, draws.gives_back.astype(np.int64))
+        power = build.add_columns("power_kw", "stw", ways, draws.least_kw, draws.most_kw)
         connection = scenario.site.grid_connection
         bought = build.add_columns("grid_import_kw", "t", (steps,), 0.0, self._import_limits_kw())
         sold = build.add_columns("grid_export_kw", "t", (steps,), 0.0, connection.export_limit_kw)
         wants_kwh = np.array([stay.vehicle.takes_kwh for stay in scenario.stays])
-        energy = build.add_rows("energy", "s", (np.arange(len(wants_kwh)),), 0.0, wants_kwh)
-        build.add_entries(energy.first + draws.stay, power.indices, draws.hours)
+        least_kwh = np.array([-stay.vehicle.gives_kwh for stay in scenario.stays])
+        energy = build.add_rows("energy", "s", (np.arange(len(wants_kwh)),), least_kwh, wants_kwh)
+        build.add_entries(energy.first + draws.stay, power.indices, draws.hours * draws.stored_share)
+        self._add_contents(build, power)
         # What cannot be exported is curtailed: a balance may fall short of the PV.
         balance = build.add_rows("site_balance", "t", (steps,), self.building_kw - self.pv_kw, np.inf)
         build.add_entries(balance.indices, bought.indices, 1.0)
         build.add_entries(balance.indices, sold.indices, -1.0)
-        losses = 1.0 + scenario.surroundings.wiring_loss_share
-        build.add_entries(balance.first + draws.step, power.indices, -draws.hours / self._step_h * losses)
+        build.add_entries(balance.first + draws.step, power.indices, -draws.hours / self._step_h * self._with_losses())
         self._add_peaks(build, bought)
         self._add_battery(build, balance)
         return build.finish()
+
+    def _with_losses(self) -> FloatArray:
+        """What flows at the connection for each kW at an EVSE: more where a car draws, less where it gives back."""
+        lost = self._scenario.surroundings.wiring_loss_share
+        return np.where(self._draws.gives_back, 1.0 - lost, 1.0 + lost)
+
+    def _add_contents(self, build: ModelBuilder, power: Block) -> None:
+        """Follow what each car that gives back holds more than at plug-in, from step to step."""
+        draws = self._draws
+        for place, stay in enumerate(self._scenario.stays):
+            if not stay.vehicle.gives_back:
+                continue
+            own = np.flatnonzero(draws.stay == place)
+            first, count = int(draws.step[own].min()), len(np.unique(draws.step[own]))
+            lower, upper = np.full(count + 1, -stay.vehicle.gives_kwh), np.full(count + 1, stay.vehicle.takes_kwh)
+            lower[0] = upper[0] = 0.0
+            content = build.add_columns(f"content_kwh_{place}", "b", (np.arange(count + 1),), lower, upper)
+            rows = build.add_rows(f"content_{place}", "t", (np.arange(count),), 0.0, 0.0)
+            build.add_entries(rows.indices, content.indices[1:], 1.0)
+            build.add_entries(rows.indices, content.indices[:-1], -1.0)
+            stored = draws.hours[own] * draws.stored_share[own]
+            build.add_entries(rows.first + draws.step[own] - first, power.indices[own], -stored)
 
     def _import_limits_kw(self) -> FloatArray:
         connection = self._scenario.site.grid_connection
@@ -211,7 +259,7 @@ class _OfflineProblem:
         saved += sum(month.weight_per_kw / month.interval_h for month in pricing.months)
         losses = 1.0 + self._scenario.surroundings.wiring_loss_share
         weight = DOMINANCE * max(saved * losses, LEAST_WEIGHT)
-        cost[model.columns["power_kw"].span] = -weight * self._draws.hours
+        cost[model.columns["power_kw"].span] = -weight * self._draws.hours * self._draws.stored_share
         return cost
 
     # ------------------------------------------------------------------ solving
@@ -242,7 +290,8 @@ class _OfflineProblem:
             if not np.any((sums > above) & (offset < limit)):
                 continue
             broken = True
-            greatest = np.bincount(draws.step, np.maximum(share, 0.0) * draws.most_kw, minlength=draws.steps) + offset
+            most_kw = np.maximum(share * draws.most_kw, share * draws.least_kw)
+            greatest = np.bincount(draws.step, most_kw, minlength=draws.steps) + offset
             steps = np.flatnonzero((greatest > above) & (offset < limit))
             rows = build.add_rows(f"{name} {len(build.rows)}", "t", (steps,), -np.inf, (limit - offset)[steps])
             place = np.full(draws.steps, -1, dtype=np.int64)
@@ -259,7 +308,7 @@ class _OfflineProblem:
         root = site.grid_connection.circuit_id
         base_kw = self.building_kw - self.pv_kw
         nothing = np.zeros(self._draws.steps)
-        losses = 1.0 + scenario.surroundings.wiring_loss_share
+        losses = self._with_losses()
         limits = []
         for circuit in site.circuits:
             below = np.array(
@@ -315,7 +364,8 @@ class _OfflineProblem:
 def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values: FloatArray, wall_s: float) -> Course:
     model, step_h = optimum.model, scenario.step / timedelta(hours=1)
     energy_kwh = values[model.columns["power_kw"].span] * draws.hours
-    delivered_kwh = np.bincount(draws.stay, energy_kwh, minlength=len(scenario.stays))
+    delivered_kwh = np.bincount(draws.stay, energy_kwh * draws.stored_share, minlength=len(scenario.stays))
+    given_back_kwh = np.bincount(draws.stay, np.maximum(0.0, -energy_kwh), minlength=len(scenario.stays))
     battery_kwh = np.zeros(draws.steps)
     if "battery_charge_kw" in model.columns:
         charge, discharge = model.columns["battery_charge_kw"], model.columns["battery_discharge_kw"]
@@ -333,7 +383,8 @@ def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values:
     return Course(
         strategy=OFFLINE_OPTIMUM,
         stays=tuple(
-            _outcome(stay, float(delivered)) for stay, delivered in zip(scenario.stays, delivered_kwh, strict=True)
+            _outcome(stay, float(delivered), float(given_back))
+            for stay, delivered, given_back in zip(scenario.stays, delivered_kwh, given_back_kwh, strict=True)
         ),
         series=series,
         violations=(),
@@ -345,7 +396,7 @@ def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values:
     )
 
 
-def _outcome(stay: Stay, delivered_kwh: float) -> StayOutcome:
+def _outcome(stay: Stay, delivered_kwh: float, given_back_kwh: float) -> StayOutcome:
     session = stay.session
     said = session.statements[-1] if session.statements else None
     return StayOutcome(
@@ -358,4 +409,5 @@ def _outcome(stay: Stay, delivered_kwh: float) -> StayOutcome:
         said.energy_kwh if said else None,
         said.depart_at if said else None,
         pauses=0,
+        given_back_kwh=given_back_kwh,
     )

@@ -31,13 +31,15 @@ class StayOutcome:
     wanted_kwh: float
     """Energy that the car is known to take [kWh]."""
     delivered_kwh: float
-    """Energy that it got [kWh]."""
+    """Energy that it got, less what it gave back [kWh]."""
     stated_kwh: float | None
     """Energy that its driver last asked for [kWh]; ``None``: nothing was said."""
     stated_departure: datetime | None
     """Departure that its driver last announced [UTC]."""
     pauses: int
     """Times that we interrupted its charging."""
+    given_back_kwh: float = 0.0
+    """Energy that it gave back in between, as metered [kWh]."""
 
     @property
     def unserved_kwh(self) -> float:

@@ -177,13 +177,16 @@ class Plant:
     def _note(self, at: datetime, after: datetime) -> None:
         """Everything is constant in ``[at, after)``: write it down."""
         charging_kw = sum(draw.power_kw for draw in self._draws.values())
+        # Of what is given back, too, a share is lost on the way.
+        loss_share = self._surroundings.wiring_loss_share
+        lost_kw = loss_share * sum(abs(draw.power_kw) for draw in self._draws.values()) if loss_share else 0.0
         base = BaseFlow(
             self._building.power_kw(at),
             self._pv.power_kw(at),
             self.battery.trace.power_kw(at) if self.battery else 0.0,
-            self._surroundings.wiring_loss_share,
+            loss_share,
         )
-        net_kw = base.net_kw + charging_kw * (1.0 + base.loss_share)
+        net_kw = base.net_kw + charging_kw + lost_kw
         self.charging.add(at, charging_kw)
         self.grid_import.add(at, max(0.0, net_kw))
         self.grid_export.add(at, max(0.0, -net_kw))

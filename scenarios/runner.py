@@ -206,8 +206,8 @@ class _Replay:
         return before_end and self._scenario.has_surroundings
 
     def _is_active(self) -> bool:
-        """Whether any car could draw power, or the battery may."""
-        return any(not one.car.is_full for one in self.state.present.values())
+        """Whether any car could draw power or give it back."""
+        return any(one.car.may_flow for one in self.state.present.values())
 
     # ------------------------------------------------------------------ one instant
 
@@ -343,6 +343,7 @@ def outcome_of(present: PresentCar, pauses: int) -> StayOutcome:
         departed_at=session.departed_at,
         wanted_kwh=session.delivered_kwh,
         delivered_kwh=present.car.taken_kwh,
+        given_back_kwh=present.car.given_back_kwh,
         stated_kwh=said.energy_kwh if said else None,
         stated_departure=said.depart_at if said else None,
         pauses=pauses,

@@ -123,7 +123,8 @@ def _scenario(document: ScenarioFile) -> Scenario:
         document.information.carbon,
         document.information.prices == "published",
     )
-    stays = stays_of(placed, site, _kinds(document), document.seed, information.targets)
+    bidirectional = _bidirectional(document, site)
+    stays = stays_of(placed, site, _kinds(document), document.seed, information.targets, bidirectional)
     before = _placed(recording, document.sessions, site, start - REMEMBERED, start)
     earlier = stays_of(before, site, _kinds(document), document.seed, TargetPolicy.NONE)
     market = market_of(document.market_prices, tariff, start, end)
@@ -198,6 +199,15 @@ def _placed(recording: Recording, section: SessionSection, site: Site, start: da
         inside = tuple(pair for pair in placed.sessions if start <= pair[0].arrived_at < end)
         return Placed(inside, placed.set_aside)
     return place(recording.between(start, end), site)
+
+
+def _bidirectional(document: ScenarioFile, site: Site) -> frozenset[EvseId]:
+    if document.bidirectional_evses == "all":
+        return frozenset(site.evses)
+    for name in document.bidirectional_evses:
+        if EvseId(name) not in site.evses:
+            raise InvalidInput("bidirectional_evses", name, f"name some of {list(site.evses)}, or write all")
+    return frozenset(map(EvseId, document.bidirectional_evses))
 
 
 def _kinds(document: ScenarioFile) -> tuple[VehicleKind, ...]:

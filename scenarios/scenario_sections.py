@@ -153,6 +153,18 @@ class VehicleKindSection(Section):
     """From an offer after a pause until it draws again [s]."""
     tier: Literal["reserved", "paid_level", "fleet_duty", "regular"] = "regular"
     """Who is served first."""
+    battery_kwh: Positive | None = None
+    """Battery where none was recorded [kWh]; what was recorded to be taken is then taken to fill it."""
+    gives_back_kw: NotNegative = 0.0
+    """Power that its driver agrees to give back at one of ``bidirectional_evses`` [kW]; 0: none."""
+    discharge_floor_soc: Share = 0.5
+    """State of charge below which its driver lends nothing."""
+
+    @model_validator(mode="after")
+    def _knows_what_it_lends(self) -> Self:
+        if self.gives_back_kw > 0 and self.battery_kwh is None:
+            raise ValueError("give battery_kwh with gives_back_kw: what can be lent depends on it")
+        return self
 
 
 class InformationSection(Section):
@@ -299,6 +311,8 @@ class ScenarioFile(Section):
     """Who came, when they left, what they took and what they said."""
     vehicles: tuple[VehicleKindSection, ...] = Field(default=(VehicleKindSection(),), min_length=1)
     """Kinds of vehicle."""
+    bidirectional_evses: tuple[Identifier, ...] | Literal["all"] = ()
+    """EVSEs at which a vehicle can give power back, by id, or ``all``."""
     information: InformationSection = InformationSection()
     """What control is told, and when."""
     building: PowerFileSection | None = None

@@ -26,12 +26,22 @@ _TAKEN = LimitReply(LimitState.ACCEPTED)
 
 
 class PeriodLimits:
-    """The limits of a charging profile, as `CurrentLimits`, and the phases to use; ``None``: all that there are."""
+    """The limits of a charging profile, as `CurrentLimits`.
 
-    def __init__(self, evse: Evse, periods: Sequence[LimitPeriod], phases: int | None = None) -> None:
+    Args:
+        evse: Whose limits they are; a limit is power on all of its current paths.
+        periods: What holds from when; power to give back is the vehicle's own, whatever paths it uses.
+        phases: The phases to use; ``None``: all that there are.
+        paths_used: Current paths of the vehicle; 0 where there is none.
+    """
+
+    def __init__(
+        self, evse: Evse, periods: Sequence[LimitPeriod], phases: int | None = None, paths_used: int = 0
+    ) -> None:
+        share = evse.current_paths / paths_used if paths_used else 1.0
         self._starts = [period.start for period in periods]
         self._phases = phases if evse.phase_switching else None
-        self._limits_a = [evse.current_a(period.net_kw) for period in periods]
+        self._limits_a = [evse.current_a(period.net_kw) * (share if period.net_kw < 0 else 1.0) for period in periods]
 
     def limit_a(self, instant: datetime) -> float:
         """Greatest current per phase at ``instant`` [A]."""
@@ -71,7 +81,8 @@ class SimulatedSite:
     async def set_limit(self, command: LimitCommand) -> LimitReply:
         """Take a limit at once."""
         virtual = self._evses[command.evse_id]
-        virtual.obey(PeriodLimits(virtual.evse, command.periods, command.phases), self._clock.now())
+        limits = PeriodLimits(virtual.evse, command.periods, command.phases, virtual.current_paths)
+        virtual.obey(limits, self._clock.now())
         self.limits_taken += 1
         return _TAKEN
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from optimizer.domain.ids import EvseId
@@ -13,6 +13,7 @@ from optimizer.errors import InvalidInput
 from scenarios.arrivals import RecordedSession, SetAside
 from scenarios.scenario import Stay, TargetPolicy, Told
 from scenarios.vehicle_kinds import VehicleKind, drawn_kind, vehicle_of
+from scenarios.vehicle_model import VehicleModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +70,45 @@ def placed_where_free(sessions: Iterable[RecordedSession], site: Site) -> Placed
 
 
 def stays_of(
-    placed: Placed, site: Site, kinds: Sequence[VehicleKind], seed: int, policy: TargetPolicy
+    placed: Placed,
+    site: Site,
+    kinds: Sequence[VehicleKind],
+    seed: int,
+    policy: TargetPolicy,
+    bidirectional: frozenset[EvseId] = frozenset(),
 ) -> tuple[Stay, ...]:
-    """The stays of placed sessions."""
+    """The stays of placed sessions.
+
+    Args:
+        placed: Sessions and where they stand.
+        site: The site.
+        kinds: Kinds of vehicles.
+        seed: For each session's kind.
+        policy: What drivers tell.
+        bidirectional: EVSEs at which power can be given back.
+    """
     stays = []
     for session, evse_id in placed.sessions:
         kind = drawn_kind(kinds, seed, session.id)
-        vehicle = vehicle_of(session, site.evses[evse_id], kind)
-        stays.append(Stay(session, evse_id, vehicle, told_of(session, policy), kind.tier))
+        vehicle = vehicle_of(session, site.evses[evse_id], kind, takes_back=evse_id in bidirectional)
+        told = tuple(Told(one.at, as_kept(one.targets, vehicle)) for one in told_of(session, policy))
+        stays.append(Stay(session, evse_id, vehicle, told, kind.tier))
     return tuple(stays)
+
+
+def as_kept(targets: tuple[DepartureTarget, ...], vehicle: VehicleModel) -> tuple[DepartureTarget, ...]:
+    """Targets as they are kept of a vehicle: of one that gives back, as state of charge.
+
+    A meter that only rises says nothing of what was given back: who was promised 10 kWh, and lent 5 of them, would
+    count as served with 5.
+    """
+    if not vehicle.gives_back:
+        return targets
+    socs = (vehicle.soc_with(target.energy_kwh or 0.0) for target in targets)
+    return tuple(
+        replace(target, energy_kwh=None, soc=soc) if soc is not None and target.energy_kwh is not None else target
+        for target, soc in zip(targets, socs, strict=True)
+    )
 
 
 def told_of(session: RecordedSession, policy: TargetPolicy) -> tuple[Told, ...]:

@@ -12,6 +12,7 @@ from optimizer.domain.charger import (
     StationBooted,
     TransactionBegun,
     TransactionFinished,
+    VehicleNeeds,
 )
 from optimizer.domain.event import GridEvent
 from optimizer.domain.ids import EvseId, SessionId, SiteId
@@ -26,6 +27,7 @@ from optimizer.planning.settings import PlanningSettings
 from scenarios.foresight import carbon_outlook, forecasts_of, tariffs_of
 from scenarios.replay_state import PresentCar, ReplayState
 from scenarios.scenario import Scenario, Stay, Told, UnstatedPolicy
+from scenarios.stays import as_kept
 from scenarios.strategies import MILP, Strategy
 
 
@@ -78,12 +80,31 @@ class SteppedControl:
         present.session_id = opened.session_id
         self._state.site.note_transaction(evse.id, opened.transaction_id)
         await self._report(evse.id, ConnectorStatus.CHARGING)
+        if stay.vehicle.gives_back:
+            await self._lends(stay, opened.session_id)
         if stay.tier is not (session := await self._state.stores.sessions.session(opened.session_id)).tier:
             tier = min(stay.tier, session.tier)
             await self._state.stores.sessions.save_session(replace(session, tier=tier))
         learnt = self._state.learner.target(now)
         if self._scenario.information.unstated is UnstatedPolicy.LEARNT and learnt is not None:
-            await self._controller.ledger.set_targets(opened.session_id, (learnt,))
+            await self._controller.ledger.set_targets(opened.session_id, as_kept((learnt,), stay.vehicle))
+
+    async def _lends(self, stay: Stay, session_id: SessionId) -> None:
+        """A vehicle tells its station, as ISO 15118-20 has it, that it gives back; its driver said how far."""
+        vehicle, evse = stay.vehicle, self._scenario.site.evses[stay.evse_id]
+        paths = min(evse.current_paths, vehicle.phases_used)
+        needs = VehicleNeeds(
+            evse.station_id,
+            evse.ocpp_evse_id,
+            self._state.clock.now(),
+            soc=vehicle.arrival_soc,
+            battery_kwh=vehicle.battery_kwh,
+            max_discharge_kw=vehicle.gives_back_a * evse.voltage_v * paths / 1000.0,
+        )
+        await self._controller.ledger.vehicle_needs(needs)
+        session = await self._state.stores.sessions.session(session_id)
+        known = replace(session.vehicle, discharge_floor_soc=vehicle.discharge_floor_soc)
+        await self._state.stores.sessions.save_session(replace(session, vehicle=known))
 
     async def told(self, present: PresentCar, told: Told) -> None:
         """A driver says what is needed by when."""

@@ -75,6 +75,10 @@ class VehicleModel:
     """Energy that it gives back at most beyond what it took [kWh]; 0: it only charges."""
     gives_back_a: float = 16.0
     """Greatest current per phase at which it gives back [A]."""
+    give_efficiency: float = 1.0
+    """Metered energy given back over what leaves its battery."""
+    discharge_floor_soc: float = 0.5
+    """State of charge below which its driver lends nothing."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.takes_kwh < float("inf"):
@@ -85,6 +89,19 @@ class VehicleModel:
             raise InvalidInput("min_current_a", self.min_current_a, f"must be in (0, {self.max_current_a}]")
         if self.phases_used not in (1, 2, 3):
             raise InvalidInput("phases_used", self.phases_used, "give 1, 2 or 3")
+        if not 0 < self.give_efficiency <= 1:
+            raise InvalidInput("give_efficiency", self.give_efficiency, "give a number above 0 up to 1")
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether it may be asked to give back."""
+        return self.gives_kwh > 0.0
+
+    def soc_with(self, energy_kwh: float) -> float | None:
+        """State of charge once it holds ``energy_kwh`` more than at plug-in, 0..1, where it is known."""
+        if self.battery_kwh is None or self.arrival_soc is None:
+            return None
+        return min(1.0, self.arrival_soc + energy_kwh / self.battery_kwh)
 
     @property
     def taper_steps(self) -> int:
@@ -119,6 +136,9 @@ class PluggedVehicle:
     def __init__(self, model: VehicleModel) -> None:
         self.model = model
         self.taken_kwh = 0.0
+        """What its battery holds more than at plug-in [kWh]."""
+        self.given_back_kwh = 0.0
+        """What it gave back, as metered [kWh]."""
         self._has_drawn = False
         self._paused = False
         self._asleep = False
@@ -129,16 +149,19 @@ class PluggedVehicle:
         """Whether it has taken all it can."""
         return self.model.accepts_a(self.taken_kwh) == 0.0
 
+    @property
+    def may_flow(self) -> bool:
+        """Whether it could draw or give back."""
+        return not self.is_full or (self.model.gives_back and self._left_to_give_kwh > FULL_WITHIN_KWH)
+
     def soc_before(self, energy_kwh: float = 0.0) -> float | None:
         """State of charge before it took its last ``energy_kwh``, 0..1, where it is known."""
-        if self.model.battery_kwh is None or self.model.arrival_soc is None:
-            return None
-        return min(1.0, self.model.arrival_soc + (self.taken_kwh - energy_kwh) / self.model.battery_kwh)
+        return self.model.soc_with(self.taken_kwh - energy_kwh)
 
     def offer(self, offered_a: float, at: datetime) -> float:
         """The current it draws from ``at`` on when offered ``offered_a`` per phase [A]."""
         if offered_a < 0.0:
-            has_any = self.model.gives_kwh > 0.0 and self._left_to_give_kwh > FULL_WITHIN_KWH
+            has_any = self.model.gives_back and self._left_to_give_kwh > FULL_WITHIN_KWH
             return max(offered_a, -self.model.gives_back_a) if has_any else 0.0
         if offered_a < self.model.min_current_a:
             self._pause()
@@ -160,7 +183,7 @@ class PluggedVehicle:
         if self._draws_from is not None and self._draws_from > at:
             return self._draws_from
         if power_kw < 0:
-            seconds = self._left_to_give_kwh / -power_kw * 3600.0
+            seconds = self._left_to_give_kwh * self.model.give_efficiency / -power_kw * 3600.0
             return at + max(timedelta(seconds=seconds), timedelta.resolution)
         if power_kw == 0:
             return None
@@ -169,6 +192,9 @@ class PluggedVehicle:
 
     def take(self, energy_kwh: float) -> None:
         """It has been given ``energy_kwh``, or has given it back where that is below zero."""
+        if energy_kwh < 0:
+            self.given_back_kwh -= energy_kwh
+            energy_kwh /= self.model.give_efficiency
         self.taken_kwh = max(-self.model.gives_kwh, min(self.model.takes_kwh, self.taken_kwh + energy_kwh))
 
     @property
