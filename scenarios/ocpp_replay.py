@@ -24,7 +24,7 @@ from aiohttp import ClientSession, web
 from connectors.clock import AcceleratedClock, wall_time
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
-from connectors.ocpp.settings import OcppSettings
+from connectors.ocpp.settings import OcppSettings, Version
 from optimizer.control.controller import SiteController
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import ExternalLimit, LimitCommand
@@ -45,13 +45,14 @@ from scenarios.living import living
 from scenarios.memory_stores import MemoryStores
 from scenarios.outcomes import Course, StayOutcome
 from scenarios.plant import Surroundings
+from scenarios.profiles import ProfileRules
 from scenarios.replay_state import PresentCar, RunningLog, StepRecorder
 from scenarios.runner import Progress, never, not_told, outcome_of
 from scenarios.scenario import Scenario, Stay, UnstatedPolicy
 from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import Visit
 from scenarios.stays import as_kept
-from scenarios.stepped_control import stated_problem
+from scenarios.stepped_control import stated_problem, tell_lending
 from scenarios.strategies import MILP, UNCONTROLLED, Strategy, strategy_of
 from scenarios.timeline import Happening, HappeningKind, timeline_of
 from scenarios.virtual_site import VirtualSite, alternating_settings
@@ -101,6 +102,9 @@ def run_over_ocpp(
         raise InvalidInput("--resume", True, "replay without --over ocpp: connections cannot be taken up again")
     if strategy == UNCONTROLLED:
         raise InvalidInput("--strategy", strategy, "name one that plans; without control nothing is sent over OCPP")
+    if not scenario.replan.at_events:
+        fix = "set it true, or replay without --over ocpp: over the wire the service plans whenever something happens"
+        raise InvalidInput("replan.at_events", False, fix)
     if not 1.0 <= speed <= FASTEST:
         raise InvalidInput("--speed", speed, f"give a number from 1 to {FASTEST:g}")
     return asyncio.run(_live(scenario, strategy, speed, on_progress, is_interrupted))
@@ -116,7 +120,7 @@ async def _live(
     async with control.listening() as url, ClientSession() as http:
         virtual = VirtualSite(
             scenario.site,
-            alternating_settings(scenario.site, _station_settings(scenario)),
+            _stations_of(scenario),
             CentralSystem(url, timings=LinkTimings(10.0, 0.2, 0.1, 1.0)),
             clock,
             _from_earlier(scenario.surroundings, clock.now()),
@@ -135,9 +139,24 @@ def _step_minutes(scenario: Scenario) -> int:
     return scenario.step // timedelta(minutes=1)
 
 
-def _station_settings(scenario: Scenario) -> Callable[[Station, OcppVersion], StationSettings]:
+def _stations_of(scenario: Scenario) -> dict[StationId, StationSettings]:
+    """Every other station speaks 1.6 or 2.0.1; where vehicles give back it is 2.1, which alone can say so."""
     interval_s = round(scenario.step.total_seconds())
-    return lambda station, version: StationSettings(station, version, reading_interval_s=interval_s)
+    both_ways = _both_ways(scenario)
+
+    def settings(station: Station, version: OcppVersion) -> StationSettings:
+        if station.id not in both_ways:
+            return StationSettings(station, version, reading_interval_s=interval_s)
+        rules = ProfileRules(discharges=True)
+        return StationSettings(station, OcppVersion.V21, reading_interval_s=interval_s, profile_rules=rules)
+
+    return alternating_settings(scenario.site, settings)
+
+
+def _both_ways(scenario: Scenario) -> frozenset[StationId]:
+    """The stations at which a vehicle gives back."""
+    evses = scenario.site.evses
+    return frozenset(evses[stay.evse_id].station_id for stay in scenario.stays if stay.vehicle.gives_back)
 
 
 def _from_earlier(surroundings: Surroundings, start: datetime) -> Surroundings:
@@ -212,12 +231,11 @@ class _WiredControl:
             _patient(scenario, clock),
             on_session_ended=self._session_ended,
         )
-        interval_s = round(scenario.step.total_seconds())
         self.central = OcppCentralSystem(
             scenario.site.stations,
             self.controller.ledger,
             clock,
-            OcppSettings(meter_interval_s=interval_s, slowest_meter_interval_s=max(300, interval_s)),
+            _ocpp_settings(scenario),
             StationGate(SecurityProfile.NONE),
             self.stores.sessions,
             samples=self.stores.meters,
@@ -256,6 +274,14 @@ class _WiredControl:
             # No station: it follows the plan at once, as its own controller would.
             self.battery.follow(outcome.plan.boundaries, outcome.plan.battery_kw)
         return outcome
+
+
+def _ocpp_settings(scenario: Scenario) -> OcppSettings:
+    interval_s = round(scenario.step.total_seconds())
+    settings = OcppSettings(meter_interval_s=interval_s, slowest_meter_interval_s=max(300, interval_s))
+    if not _both_ways(scenario):
+        return settings
+    return replace(settings, versions=(Version.V21, *settings.versions), v2x=True)
 
 
 def _patient(scenario: Scenario, clock: AcceleratedClock) -> ControlSettings:
@@ -379,6 +405,10 @@ class _WiredReplay:
             return
         if stay.tier < opened.tier:
             await self._control.stores.sessions.save_session(replace(opened, tier=stay.tier))
+        if stay.vehicle.gives_back:
+            await tell_lending(
+                self._control.controller.ledger, self._control.stores, stay, evse, opened.id, self._clock.now()
+            )
         learnt = self._learner.target(session.arrived_at)
         ledger = self._control.controller.ledger
         if self._scenario.information.unstated is UnstatedPolicy.LEARNT and learnt is not None:

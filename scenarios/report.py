@@ -384,7 +384,7 @@ class _Page:
 
     def _time_axis(self, first: int, last: int) -> Axis:
         low, high = self._at(first), self._at(last)
-        ticks = list(_time_ticks(self.result.course.series.start, low, high, self.zone))
+        ticks = list(time_ticks(self.result.course.series.start, low, high, self.zone))
         return Axis(low, high, ticks, "local time")
 
     def _stay_text(self, stay: StayOutcome) -> str:
@@ -396,7 +396,7 @@ class _Page:
         )
 
 
-def _time_ticks(start: datetime, low: float, high: float, zone: ZoneInfo) -> Iterator[tuple[float, str]]:
+def time_ticks(start: datetime, low: float, high: float, zone: ZoneInfo) -> Iterator[tuple[float, str]]:
     """Ticks at local midnights, or every three hours of a short time."""
     hours = high - low
     local = (start + timedelta(hours=low)).astimezone(zone).replace(minute=0, second=0, microsecond=0)

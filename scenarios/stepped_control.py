@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from optimizer.control.controller import SiteController
+from optimizer.control.ledger import SessionLedger
 from optimizer.domain.charger import (
     ConnectorReported,
     ConnectorStatus,
@@ -19,12 +21,14 @@ from optimizer.domain.ids import EvseId, SessionId, SiteId
 from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.session import Session
+from optimizer.domain.site import Evse
 from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.departures import DepartureRecord
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
 from scenarios.foresight import carbon_outlook, forecasts_of, tariffs_of
+from scenarios.memory_stores import MemoryStores
 from scenarios.replay_state import PresentCar, ReplayState
 from scenarios.scenario import Scenario, Stay, Told, UnstatedPolicy
 from scenarios.stays import as_kept
@@ -81,30 +85,13 @@ class SteppedControl:
         self._state.site.note_transaction(evse.id, opened.transaction_id)
         await self._report(evse.id, ConnectorStatus.CHARGING)
         if stay.vehicle.gives_back:
-            await self._lends(stay, opened.session_id)
+            await tell_lending(self._controller.ledger, self._state.stores, stay, evse, opened.session_id, now)
         if stay.tier is not (session := await self._state.stores.sessions.session(opened.session_id)).tier:
             tier = min(stay.tier, session.tier)
             await self._state.stores.sessions.save_session(replace(session, tier=tier))
         learnt = self._state.learner.target(now)
         if self._scenario.information.unstated is UnstatedPolicy.LEARNT and learnt is not None:
             await self._controller.ledger.set_targets(opened.session_id, as_kept((learnt,), stay.vehicle))
-
-    async def _lends(self, stay: Stay, session_id: SessionId) -> None:
-        """A vehicle tells its station, as ISO 15118-20 has it, that it gives back; its driver said how far."""
-        vehicle, evse = stay.vehicle, self._scenario.site.evses[stay.evse_id]
-        paths = min(evse.current_paths, vehicle.phases_used)
-        needs = VehicleNeeds(
-            evse.station_id,
-            evse.ocpp_evse_id,
-            self._state.clock.now(),
-            soc=vehicle.arrival_soc,
-            battery_kwh=vehicle.battery_kwh,
-            max_discharge_kw=vehicle.gives_back_a * evse.voltage_v * paths / 1000.0,
-        )
-        await self._controller.ledger.vehicle_needs(needs)
-        session = await self._state.stores.sessions.session(session_id)
-        known = replace(session.vehicle, discharge_floor_soc=vehicle.discharge_floor_soc)
-        await self._state.stores.sessions.save_session(replace(session, vehicle=known))
 
     async def told(self, present: PresentCar, told: Told) -> None:
         """A driver says what is needed by when."""
@@ -237,3 +224,32 @@ def _session_before(stay: Stay, site_id: SiteId) -> Session:
         unplugged_at=session.departed_at,
         energy_kwh=stay.vehicle.takes_kwh,
     )
+
+
+async def tell_lending(
+    ledger: SessionLedger, stores: MemoryStores, stay: Stay, evse: Evse, session_id: SessionId, at: datetime
+) -> None:
+    """A vehicle says, as ISO 15118-20 has it, that it gives back; its driver has said how far down.
+
+    Args:
+        ledger: Who is told.
+        stores: Where the session is kept.
+        stay: Whose vehicle.
+        evse: Where it stands.
+        session_id: Its session.
+        at: Now [UTC].
+    """
+    vehicle, paths = stay.vehicle, min(evse.current_paths, stay.vehicle.phases_used)
+    most_kw = vehicle.gives_back_a * evse.voltage_v * paths / 1000.0
+    needs = VehicleNeeds(
+        evse.station_id,
+        evse.ocpp_evse_id,
+        at,
+        soc=vehicle.arrival_soc,
+        battery_kwh=vehicle.battery_kwh,
+        max_discharge_kw=most_kw,
+    )
+    await ledger.vehicle_needs(needs)
+    session = await stores.sessions.session(session_id)
+    known = replace(session.vehicle, discharge_floor_soc=vehicle.discharge_floor_soc)
+    await stores.sessions.save_session(replace(session, vehicle=known))

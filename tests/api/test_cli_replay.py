@@ -139,6 +139,13 @@ def test_an_interrupted_replay_keeps_what_it_has_and_goes_on_to_the_same_result(
     assert list(api.cli_replay.STATES.glob("*.state")) == []
 
 
+def test_another_value_of_a_field_is_replayed() -> None:
+    arguments = ("replay", SCENARIO, "--strategy", "first_come", *WINDOW)
+    run(*arguments, "--json", "as_it_is.json")
+    run(*arguments, "--set", "site.limit_kw=80", "--json", "less.json")
+    assert read("as_it_is.json")["peak_kw"] > 80 >= read("less.json")["peak_kw"]
+
+
 def test_the_same_seed_draws_the_same_vehicles() -> None:
     run("replay", SCENARIO, "--strategy", "first_come", *WINDOW, "--seed", "1", "--json", "one.json")
     run("replay", SCENARIO, "--strategy", "first_come", *WINDOW, "--seed", "1", "--json", "again.json")
@@ -187,6 +194,16 @@ def test_a_replay_over_websockets_delivers_as_much() -> None:
             (SCENARIO, "--over", "ocpp", "--speed", "0"), "--speed = 0.0: give a number from 1", id="no speed"
         ),
         pytest.param((SCENARIO, "--over", "ocpp", "--resume"), "connections cannot be taken up again", id="resume"),
+        pytest.param(
+            (SCENARIO, "--over", "ocpp", "--set", "replan.at_events=false"),
+            "replan.at_events = False: set it true, or replay without --over ocpp",
+            id="no events over OCPP",
+        ),
+        pytest.param((SCENARIO, "--set", "site.limt_kw=1"), "--set = 'site.limt_kw': .*site.limit_kw", id="no field"),
+        pytest.param((SCENARIO, "--set", "site.limit_kw"), "write NAME=VALUE", id="no value"),
+        pytest.param(
+            (SCENARIO, "--set", "seed=1", "--set", "seed=2"), "--set = 'seed=2': give each name once", id="a name twice"
+        ),
         pytest.param(
             (SCENARIO, "--over", "ocpp", "--strategy", "uncontrolled"), "nothing is sent over OCPP", id="no control"
         ),

@@ -12,6 +12,7 @@ import pytest
 from optimizer.domain.ids import CircuitId, EvseId, StationId
 from optimizer.domain.site import Evse
 from optimizer.errors import InvalidDataFile
+from scenarios.ocpp_replay import run_over_ocpp
 from scenarios.outcomes import Course
 from scenarios.power_trace import PowerTrace
 from scenarios.replay import bounds_of, judged
@@ -22,7 +23,7 @@ from scenarios.vehicle_model import PluggedVehicle, VehicleModel
 from scenarios.virtual_evse import VirtualEvse
 
 NOON = datetime(2024, 6, 12, 12, tzinfo=UTC)
-BELOW_THE_BUILDING = {"grid_events.0.value": 10, "planning.proof_time_s": 0, "replan.at_events": False}
+BELOW_THE_BUILDING = {"grid_events.0.value": 10, "planning.proof_time_s": 0}
 WITHIN_KWH = 1e-6
 
 
@@ -84,6 +85,15 @@ def test_the_offline_optimum_lends_too_and_stays_a_bound() -> None:
 
 def only_charging(stay: Stay) -> Stay:
     return replace(stay, vehicle=replace(stay.vehicle, gives_kwh=0.0))
+
+
+@pytest.mark.study
+def test_it_is_given_back_over_the_wire_too() -> None:
+    course = run_over_ocpp(evening(), "milp", speed=1200.0)
+    assert sum(stay.given_back_kwh for stay in course.stays) > 20
+    assert course.series.charging_kwh.min() < -1.0
+    # Limits take a while on the way: nothing but the begin of the event may be exceeded.
+    assert sum(one.duration_s for one in course.violations) < 300
 
 
 def test_nothing_is_given_back_where_no_evse_takes_it() -> None:
