@@ -14,8 +14,10 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field
 
 from connectors.documents import read_csv, read_text
 from optimizer.domain.ids import TokenId
@@ -112,16 +114,16 @@ class Plausibility:
 
 
 @dataclass(frozen=True, slots=True)
-class CsvLayout:
-    """Which columns of a CSV file mean what; the empty name means that there is no such column."""
+class ColumnMap:
+    """Which columns of a session file of no known format mean what."""
 
-    arrival: tuple[str, ...]
+    arrival: Annotated[tuple[str, ...], Field(min_length=1)]
     """Columns of the plug-in time, joined by a blank."""
-    departure: tuple[str, ...]
+    departure: Annotated[tuple[str, ...], Field(min_length=1)]
     """Columns of the plug-out time, joined by a blank."""
     energy: str
     """Column of the energy delivered."""
-    post: tuple[str, ...]
+    post: Annotated[tuple[str, ...], Field(min_length=1)]
     """Columns that may name the post; the first that is filled counts."""
     session: str
     """Column of the session's name."""
@@ -141,18 +143,24 @@ class CsvLayout:
     """Column of the state of charge at plug-in, in percent."""
     departure_soc: str = ""
     """Column of the state of charge at plug-out, in percent."""
-    energy_unit_kwh: float = 1.0
+    energy_unit_kwh: Annotated[float, Field(gt=0)] = 1.0
     """What 1 in the energy columns means [kWh]."""
     battery_unknown_kwh: float | None = None
     """Value that stands for an unknown battery [kWh]."""
     time_zone: str = ""
-    """IANA zone of times without offset; empty where every time has one."""
+    """IANA zone of times without offset; left out: every time has one."""
     time_format: str = ""
-    """Format for `strptime`; empty for ISO 8601."""
+    """Format for strptime; left out: ISO 8601."""
     delimiter: str = ","
     """Between columns."""
     decimal_mark: str = "."
     """Before the decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvLayout(ColumnMap):
+    """The form of a CSV file of sessions; the empty name means that there is no such column."""
+
     plausibility: Plausibility = Plausibility()
     """What a true session cannot exceed."""
 

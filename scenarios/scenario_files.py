@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -180,7 +180,7 @@ def _check_time(document: ScenarioFile, start: datetime, end: datetime, site: Si
 def _recording(section: SessionSection) -> Recording:
     if section.format == "acn_api":
         return read_acn_json(section.file, _plausibility(section, WITH_FAST_POST))
-    layout = CsvLayout(**section.columns.model_dump()) if section.columns is not None else LAYOUTS[section.format]
+    layout = CsvLayout(**asdict(section.columns)) if section.columns is not None else LAYOUTS[section.format]
     layout = replace(layout, plausibility=_plausibility(section, layout.plausibility))
     return read_sessions_csv(section.file, layout)
 

