@@ -129,7 +129,7 @@ def test_it_gives_back_the_power_that_is_asked_on_the_phases_it_uses(phases_used
     car = virtual.plug_in(model, None)
     virtual.switch(on=True, at=NOON)
     periods = (LimitPeriod(NOON, 0.0, 4.0),)
-    virtual.obey(PeriodLimits(evse, periods, virtual.current_paths), NOON)
+    virtual.obey(PeriodLimits(evse, periods, None, virtual.current_paths), NOON)
     virtual.advance(NOON + timedelta(hours=1))
     assert virtual.trace.power_kw(NOON) == pytest.approx(-4.0)
     assert virtual.trace.step_at(NOON).current_paths == phases_used
