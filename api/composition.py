@@ -60,6 +60,7 @@ from optimizer.control.notices import ReservationNotices
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement
+from optimizer.control.sleepers import SleeperDesk
 from optimizer.costing.billing_time import BillingCalendar, billing_months, days_beginning
 from optimizer.domain.ids import StationId
 from optimizer.domain.site import Site
@@ -70,8 +71,8 @@ from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
 STOP_PATIENCE_WALL_S = 1.0
 """How long running requests and jobs are given at the end [s]."""
 
-RESERVATIONS_S = 15.0
-"""Between two looks whether a station is to be told of a reservation [s]."""
+LOOK_S = 15.0
+"""Between two looks whether a station is to be told of a reservation, or a vehicle to be woken [s]."""
 
 GUARD_AGE_WALL_S = 2.0
 """A guard that rests less than this is never called late, however fast the clock runs [s]."""
@@ -160,7 +161,8 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock, departures)
         notices = ReservationNotices(site, stores, gateway, operator, clock, settings)
-        jobs.every(RESERVATIONS_S, "reservations", notices.tell)
+        jobs.every(LOOK_S, "reservations", notices.tell)
+        jobs.every(LOOK_S, "sleepers", SleeperDesk(site, stores, runtime.tracking, operator, clock, settings).look)
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))

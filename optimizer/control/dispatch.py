@@ -10,6 +10,7 @@ from optimizer.control.bounds import bound_of, effective_state, may_be_sent_agai
 from optimizer.control.ceilings import Feeder
 from optimizer.control.phases import ONE, THREE, next_phases, told_phases
 from optimizer.control.profile import SAME_KW, clipped, falling, is_for, merged, period_at, says_the_same
+from optimizer.control.samples import sleeps
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState, shortened
@@ -120,12 +121,20 @@ def _as_planned(
     periods = profile_of(
         plan, session_plan, feeder, view.at, view.safe_kw[evse_id], settings, session.accepted_power_kw
     )
+    if sleeps(session):
+        # Held at zero it could not wake; while it sleeps the offer costs nothing.
+        periods = (_at_least(periods[0], evse.power_kw(feeder.least_a)), *periods[1:])
     if phases == held:
         return periods, held
     told_kw = bound_of(view, evse_id, settings).told_kw
     if phases == THREE and told_kw > periods[0].limit_kw + SAME_KW:
         return periods, held
     return clipped(periods, max(told_kw, evse.power_kw(feeder.least_a))), phases
+
+
+def _at_least(period: LimitPeriod, limit_kw: float) -> LimitPeriod:
+    """The piece with no lower limit, unless power is given back in it."""
+    return period if period.discharge_kw else replace(period, limit_kw=max(period.limit_kw, limit_kw))
 
 
 def _slot_at(plan: Plan, at: datetime) -> int | None:

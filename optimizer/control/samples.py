@@ -191,8 +191,11 @@ def woken(
 
     offered   0 0 0 6 6 6 8 8 8 10 10 10 ...      each step is held for a while
     drawn     0 0 0 0 0 0 8                       it wakes at 8 A: its least current from now on
-    drawn     0 0 0 0 0 0 0 0 0  0  0  0          it does not wake at all: it is not paused again
+    drawn     0 0 0 0 0 0 0 0 0  0  0  0          it does not wake at all: it is not paused again, and as more did
+                                                  not help, only its least current is kept free for it
     """
+    if not session.vehicle.wakes_after_pause:
+        return session
     if setpoint is None or setpoint.answered_at is None or not session.pauses or not session.paused or not recent:
         return session
     newest, patience = recent[-1], timedelta(seconds=settings.wake_patience_s)
@@ -203,15 +206,22 @@ def woken(
     )
     since = [sample.power_kw or 0.0 for sample in recent if sample.at >= resumed_at]
     sleeps = newest.at - resumed_at >= patience and since and max(since) < NO_DRAW_KW
-    if not sleeps or offered_a < least_a - 1e-6 or not _needs_more(session):
+    if not sleeps or offered_a < least_a - 1e-6 or not needs_more(session):
         return session
     more_a = next((step_a for step_a in settings.wake_steps_a if least_a < step_a <= evse.max_current_a), None)
     if more_a is None:
-        return replace(session, vehicle=replace(session.vehicle, wakes_after_pause=False))
+        own_a = session.vehicle.min_current_a
+        kept_a = None if own_a in settings.wake_steps_a else own_a
+        return replace(session, vehicle=replace(session.vehicle, wakes_after_pause=False, min_current_a=kept_a))
     return replace(session, vehicle=replace(session.vehicle, min_current_a=more_a))
 
 
-def _needs_more(session: Session) -> bool:
+def sleeps(session: Session) -> bool:
+    """Whether a vehicle has taken nothing since a pause of ours, though it needs to."""
+    return session.pauses > 0 and session.accepted_power_kw == 0.0 and needs_more(session)
+
+
+def needs_more(session: Session) -> bool:
     """Whether a target is known not to be reached; a vehicle that has what it asked for may well be full."""
     wanted_kwh = [target.energy_kwh for target in session.targets if target.energy_kwh is not None]
     return bool(wanted_kwh) and session.energy_kwh < max(wanted_kwh) - 1.0

@@ -100,6 +100,8 @@ class ControlSettings:
     """Time a vehicle has to draw again after a pause before more is offered to wake it [s]."""
     wake_steps_a: tuple[float, ...] = (8.0, 10.0)
     """Currents offered one after the other to a vehicle that does not wake [A]."""
+    restart_sleepers: bool = False
+    """Whether a vehicle that nothing else wakes after a pause has its transaction stopped and started again, once."""
     phase_dwell_s: float = 600.0
     """Least time between two changes between one and three phases of one vehicle [s]."""
     most_phase_switches: int = 10

@@ -111,8 +111,8 @@ class Governed:
         await self.until(lambda: self.system.is_online(STATION))
         await self.told()
 
-    async def plug_in(self, vehicle: VehicleModel | None = None, token_id: TokenId = TOKEN) -> Visit:
-        visit = self.station.plug_in(1, vehicle or VehicleModel(60.0), token_id, self.clock.now(), None)
+    async def plug_in(self, vehicle: VehicleModel | None = None, token_id: TokenId = TOKEN, number: int = 1) -> Visit:
+        visit = self.station.plug_in(number, vehicle or VehicleModel(60.0), token_id, self.clock.now(), None)
         await self.until(lambda: visit.transaction is not None and visit.transaction.is_acknowledged)
         await self.told()
         return visit
@@ -138,7 +138,7 @@ class Governed:
             self.greatest_a[path] = max(self.greatest_a[path], each_a)
 
     async def _read_meter(self) -> None:
-        world, grid_kw = self.world, self.world.building_kw - self.world.pv_kw + self.power_kw
+        world, grid_kw = self.world, self.world.building_kw - self.world.pv_kw + sum(self.powers_kw)
         none = Decimal(0)
         reading = SiteMeterReading(
             self.site.id, self.clock.now(), none, none,
@@ -149,6 +149,12 @@ class Governed:
     @property
     def power_kw(self) -> float:
         return self.station.core.evses[1].physics.trace.power_kw(self.clock.now())
+
+    @property
+    def powers_kw(self) -> list[float]:
+        """What flows at each EVSE."""
+        now = self.clock.now()
+        return [state.physics.trace.power_kw(now) for state in self.station.core.evses.values()]
 
     @property
     def phases(self) -> int:
@@ -168,13 +174,18 @@ async def governed(
     version: OcppVersion,
     *,
     evse: dict[str, Any] | None = None,
+    evses: int = 1,
     import_limit_kw: float = 100.0,
     control: ControlSettings = CONTROL,
     **settings: Any,
 ) -> AsyncIterator[Governed]:
-    """A station of one EVSE that has reached a service of its own."""
+    """A station that has reached a service of its own."""
     clock, world = ManualClock(NOON), World()
-    station = Station(STATION, (Evse(EVSE, STATION, 1, CircuitId("c"), max_current_a=32.0, **(evse or {})),))
+    made = [
+        Evse(EvseId(f"E{number}"), STATION, number, CircuitId("c"), max_current_a=32.0, **(evse or {}))
+        for number in range(1, evses + 1)
+    ]
+    station = Station(STATION, tuple(made))
     site = Site(
         GARAGE, "garage", "UTC", "EUR", (Circuit(CircuitId("c"), None),), (station,),
         GridConnection(CircuitId("c"), import_limit_kw), TariffId("flat"),

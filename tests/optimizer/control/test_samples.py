@@ -175,7 +175,8 @@ WAKING = [
     ("8 A are known but not offered yet", 8.0, told(4.2, -5), [0.0, 0.0], 8.0, True),
     ("sleeps at 8 A: 10 A next", 8.0, told(5.6, -5), [0.0, 0.0], 10.0, True),
     ("wakes at 8 A", 8.0, told(5.6, -5), [0.0, 5.5], 8.0, True),
-    ("sleeps at 10 A: not paused again", 10.0, told(7.0, -5), [0.0, 0.0], 10.0, False),
+    ("sleeps at 10 A: not paused again, and it was not the current", 10.0, told(7.0, -5), [0.0, 0.0], None, False),
+    ("sleeps at its own 13 A", 13.0, told(9.0, -5), [0.0, 0.0], 13.0, False),
     ("held at zero", None, told(0.0, -5), [0.0, 0.0], None, True),
 ]
 

@@ -7,13 +7,14 @@ from datetime import timedelta
 
 import pytest
 from bench import ROOT, Bench, Habit, evse_at, site_with
-from views import NOW, event_of, reading_of, sample_of, seconds, session_at, view_of
+from views import NOW, event_of, reading_of, sample_of, seconds, session_at, setpoint_of, view_of
 from virtual_time import START, run_virtual
 
 from optimizer.control.settings import ControlSettings
 from optimizer.control.track import Tracking, tracked
 from optimizer.control.view import GuardView
 from optimizer.control.watch import marked_event
+from optimizer.domain.charger import LimitState
 from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind, GridEventStatus
 from optimizer.domain.ids import CircuitId, EvseId, GridEventId
 from optimizer.domain.moment import Interval
@@ -228,6 +229,12 @@ TRACKS = [
     ("above its limit once", replace(drawing(4.0, 4.0), overdraws={A: 1}), Tracking.ABOVE_LIMIT),
     ("above its limit again and again", replace(drawing(4.0, 4.0), overdraws={A: 3}), Tracking.IGNORING),
     ("offline", view_of(GARAGE, sessions=BOTH, offline=("a",)), Tracking.OFFLINE),
+    ("a limit was sent and not seen yet", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.ACCEPTED, (-5, 4.14), sent_s=-5.0, before_kw=9.0),), samples=(sample_of(GARAGE, "a", 8.0, age_s=8.0),)), Tracking.UNDER_WAY),
+    ("seen, and at its limit", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.VERIFIED, (-60, 4.14), sent_s=-60.0),), samples=(sample_of(GARAGE, "a", 4.1),)), Tracking.FOLLOWING),
+    ("seen once, and silent since", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.VERIFIED, (-900, 4.14), sent_s=-900.0),), samples=(sample_of(GARAGE, "a", 4.1, age_s=600.0),)), Tracking.STALE),
+    ("rejects its limit", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.REJECTED, (-5, 4.14), before_kw=9.0),)), Tracking.NOT_TAKEN),
+    ("does not answer", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.UNANSWERED, (-5, 4.14), before_kw=9.0),)), Tracking.NOT_TAKEN),
+    ("was told one phase and is not seen on it", view_of(GARAGE, sessions=BOTH, setpoints=(replace(setpoint_of("a", LimitState.VERIFIED, (-60, 4.14), sent_s=-60.0), obeys_phases=False),), samples=(sample_of(GARAGE, "a", 4.1),)), Tracking.NOT_SWITCHING),
     ("does not wake", view_of(GARAGE, sessions=(session_at("a", pauses=1, paused=(Interval(NOW - seconds(600), NOW - seconds(100)),)),), samples=(sample_of(GARAGE, "a", 0.0),)), Tracking.NOT_WAKING),
 ]  # fmt: skip
 
