@@ -66,7 +66,7 @@ from optimizer.domain.ids import StationId
 from optimizer.domain.site import Site
 from optimizer.domain.tariff import Tariff
 from optimizer.errors import InvalidConfiguration
-from optimizer.ports import Clock, ForecastSource, PriceSource, TariffSource
+from optimizer.ports import ChargerGateway, Clock, ForecastSource, PriceSource, TariffSource
 
 STOP_PATIENCE_WALL_S = 1.0
 """How long running requests and jobs are given at the end [s]."""
@@ -160,9 +160,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         operator = StationOperations(central.link, passwords)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock, departures)
-        notices = ReservationNotices(site, stores, gateway, operator, clock, settings)
-        jobs.every(LOOK_S, "reservations", notices.tell)
-        jobs.every(LOOK_S, "sleepers", SleeperDesk(site, stores, runtime.tracking, operator, clock, settings).look)
+        _look_after_drivers(jobs, runtime, stores, gateway, operator, clock, settings)
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
@@ -436,6 +434,22 @@ def _planning(tariffs: TariffSource, forecasts: ForecastSource, departures: Depa
 def _meters_kept(configuration: Configuration) -> timedelta | None:
     days = configuration.storage.meters_kept_days
     return None if days is None else timedelta(days=days)
+
+
+def _look_after_drivers(
+    jobs: Jobs,
+    runtime: SiteRuntime,
+    stores: DatabaseStores,
+    gateway: ChargerGateway,
+    operator: StationOperations,
+    clock: Clock,
+    settings: ControlSettings,
+) -> None:
+    """Add the jobs that tell stations of reservations and wake vehicles."""
+    notices = ReservationNotices(runtime.site, stores, gateway, operator, clock, settings)
+    desk = SleeperDesk(runtime.site, stores, runtime.tracking, operator, clock, settings)
+    jobs.every(LOOK_S, "reservations", notices.tell)
+    jobs.every(LOOK_S, "sleepers", desk.look)
 
 
 def _keep_up(
