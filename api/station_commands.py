@@ -6,6 +6,8 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,125 +71,137 @@ def register_commands(stations: typer.Typer) -> None:
     stations.add_typer(certificates, name="certificates")
 
 
-def start(
-    station_id: StationArgument,
-    token: Annotated[str, typer.Argument(help="Token to charge with.")],
-    key: ApiKeyOption,
-    evse: EvseOption = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+def order(what: str) -> Callable[[Callable[..., Json | None]], Callable[..., None]]:
+    """Make a command of what writes the body of an order: it also takes the station, the service and how to print.
+
+    Args:
+        what: The order's name in the service's API.
+    """
+
+    def command_of(body_of: Callable[..., Json | None]) -> Callable[..., None]:
+        @wraps(body_of)
+        def command(station_id: str, key: str, service: str, *, as_json: bool, **own: Any) -> None:
+            body = body_of(**own)
+            given = None if body is None else {name: value for name, value in body.items() if value is not None}
+            tell_answer(ask(service, key, "POST", f"/v1/stations/{station_id}/{what}", body=given), as_json=as_json)
+
+        own = list(signature(body_of, eval_str=True).parameters.values())
+        required = [one for one in own if one.default is Parameter.empty and one.kind is not Parameter.KEYWORD_ONLY]
+        others = [one for one in own if one not in required]
+        parameters = [_STATION, *required, _KEY, *others, _SERVICE, _AS_JSON]
+        parameters.sort(key=lambda one: one.kind)
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
+        return command
+
+    return command_of
+
+
+_STATION = Parameter("station_id", Parameter.POSITIONAL_OR_KEYWORD, annotation=StationArgument)
+_KEY = Parameter("key", Parameter.POSITIONAL_OR_KEYWORD, annotation=ApiKeyOption)
+_SERVICE = Parameter("service", Parameter.POSITIONAL_OR_KEYWORD, default=DEFAULT_SERVICE, annotation=ServiceUrl)
+_AS_JSON = Parameter("as_json", Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
+
+
+@order("start")
+def start(token: Annotated[str, typer.Argument(help="Token to charge with.")], evse: EvseOption = None) -> Json:
     """Start a transaction."""
-    _order(service, key, station_id, "start", {"token_id": token, "evse_id": evse}, as_json=as_json)
+    return {"token_id": token, "evse_id": evse}
 
 
+@order("stop")
 def stop(
-    station_id: StationArgument,
-    key: ApiKeyOption,
     evse: EvseOption = None,
     transaction: Annotated[str | None, typer.Option(help="Which transaction; left out: the one that runs.")] = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+) -> Json:
     """Stop a transaction."""
-    _order(service, key, station_id, "stop", {"evse_id": evse, "transaction_id": transaction}, as_json=as_json)
+    return {"evse_id": evse, "transaction_id": transaction}
 
 
-def reset(
-    station_id: StationArgument,
-    key: ApiKeyOption,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    hard: Annotated[bool, typer.Option("--hard", help="At once, even where cars charge.")] = False,
-    as_json: AsJson = False,
-) -> None:
+@order("reset")
+def reset(*, hard: Annotated[bool, typer.Option("--hard", help="At once, even where cars charge.")] = False) -> Json:
     """Restart a station: when nothing charges, or at once."""
-    _order(service, key, station_id, "reset", {"hard": hard}, as_json=as_json)
+    return {"hard": hard}
 
 
-def unlock(
-    station_id: StationArgument,
-    key: ApiKeyOption,
-    evse: EvseOption = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+@order("unlock")
+def unlock(evse: EvseOption = None) -> Json:
     """Unlock the plug of an EVSE."""
-    _order(service, key, station_id, "unlock", {"evse_id": evse}, as_json=as_json)
+    return {"evse_id": evse}
 
 
+@order("availability")
 def availability(
-    station_id: StationArgument,
-    key: ApiKeyOption,
     evse: EvseOption = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
     *,
     operative: Annotated[bool, typer.Option("--in-service/--out-of-service", help="Whether it may be used.")],
-    as_json: AsJson = False,
-) -> None:
+) -> Json:
     """Put a station or an EVSE in or out of service."""
-    _order(service, key, station_id, "availability", {"evse_id": evse, "operative": operative}, as_json=as_json)
+    return {"evse_id": evse, "operative": operative}
 
 
-def trigger(
-    station_id: StationArgument,
-    message: Annotated[Trigger, typer.Argument(help="What it is to tell.")],
-    key: ApiKeyOption,
-    evse: EvseOption = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+@order("trigger")
+def trigger(message: Annotated[Trigger, typer.Argument(help="What it is to tell.")], evse: EvseOption = None) -> Json:
     """Have a station tell something now."""
-    _order(service, key, station_id, "trigger", {"message": message.value, "evse_id": evse}, as_json=as_json)
+    return {"message": message.value, "evse_id": evse}
 
 
+@order("log")
 def log(
-    station_id: StationArgument,
     url: Annotated[str, typer.Argument(help="Where the station uploads it, for example ftp://HOST/FOLDER.")],
-    key: ApiKeyOption,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+) -> Json:
     """Have a station upload its log."""
-    _order(service, key, station_id, "log", {"url": url}, as_json=as_json)
+    return {"url": url}
 
 
+@order("firmware")
 def firmware(
-    station_id: StationArgument,
     url: Annotated[str, typer.Argument(help="Where the station fetches it.")],
-    key: ApiKeyOption,
     at: Annotated[str | None, typer.Option(help="When, for example 2026-03-01T02:00:00Z; left out: now.")] = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+) -> Json:
     """Have a station fetch and install firmware."""
-    _order(service, key, station_id, "firmware", {"url": url, "fetch_at": at}, as_json=as_json)
+    return {"url": url, "fetch_at": at}
 
 
+@order("local-list")
 def local_list(
-    station_id: StationArgument,
-    key: ApiKeyOption,
     tokens: Annotated[list[str] | None, typer.Argument(help="All tokens of the list; none empties it.")] = None,
     version: Annotated[int | None, typer.Option(help="Number of the list; left out: the time.")] = None,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
+) -> Json:
     """Replace the list of tokens that may charge while the station is offline."""
-    _order(service, key, station_id, "local-list", {"token_ids": tokens or [], "version": version}, as_json=as_json)
+    return {"token_ids": tokens or [], "version": version}
 
 
-def clear_cache(
-    station_id: StationArgument, key: ApiKeyOption, service: ServiceUrl = DEFAULT_SERVICE, *, as_json: AsJson = False
-) -> None:
+@order("clear-cache")
+def clear_cache() -> None:
     """Have a station forget the tokens that it has learnt."""
-    _order(service, key, station_id, "clear-cache", None, as_json=as_json)
+
+
+@order("configuration")
+def set_setting(
+    name: Annotated[str, typer.Argument(help="Key of OCPP 1.6, Component.Variable of 2.x.")],
+    value: Annotated[str, typer.Argument(help="Its new value.")],
+) -> Json:
+    """Change a setting of a station."""
+    return {"name": name, "value": value}
+
+
+@order("certificates")
+def install_certificate(
+    file: Annotated[Path, typer.Argument(help="The authority's certificate in PEM.", metavar="FILE")],
+    kind: Annotated[RootKind, typer.Option(help="Whose certificates it signs.")] = RootKind.CENTRAL_SYSTEM,
+) -> Json:
+    """Have a station trust an authority: before the server's certificate changes, or before profile 2."""
+    try:
+        text = file.read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise InvalidInput("FILE", str(file), f"give a PEM file: {error}") from error
+    return {"kind": kind.value, "certificate_pem": text}
+
+
+@order("renew-certificate")
+def renew_certificate() -> None:
+    """Have a station make a new key and ask for its certificate."""
 
 
 def get_settings(
@@ -210,19 +224,6 @@ def get_settings(
     return None
 
 
-def set_setting(
-    station_id: StationArgument,
-    name: Annotated[str, typer.Argument(help="Key of OCPP 1.6, Component.Variable of 2.x.")],
-    value: Annotated[str, typer.Argument(help="Its new value.")],
-    key: ApiKeyOption,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Change a setting of a station."""
-    _order(service, key, station_id, "configuration", {"name": name, "value": value}, as_json=as_json)
-
-
 def list_certificates(
     station_id: StationArgument,
     key: ApiKeyOption,
@@ -240,30 +241,6 @@ def list_certificates(
     if not told["certificates"]:
         typer.echo(f"{station_id} trusts no authority of this kind")
     return None
-
-
-def install_certificate(
-    station_id: StationArgument,
-    file: Annotated[Path, typer.Argument(help="The authority's certificate in PEM.", metavar="FILE")],
-    key: ApiKeyOption,
-    kind: Annotated[RootKind, typer.Option(help="Whose certificates it signs.")] = RootKind.CENTRAL_SYSTEM,
-    service: ServiceUrl = DEFAULT_SERVICE,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Have a station trust an authority: before the server's certificate changes, or before profile 2."""
-    try:
-        text = file.read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        raise InvalidInput("FILE", str(file), f"give a PEM file: {error}") from error
-    _order(service, key, station_id, "certificates", {"kind": kind.value, "certificate_pem": text}, as_json=as_json)
-
-
-def renew_certificate(
-    station_id: StationArgument, key: ApiKeyOption, service: ServiceUrl = DEFAULT_SERVICE, *, as_json: AsJson = False
-) -> None:
-    """Have a station make a new key and ask for its certificate."""
-    _order(service, key, station_id, "renew-certificate", None, as_json=as_json)
 
 
 def limits(
@@ -366,8 +343,3 @@ def tell_answer(answer: Json, *, as_json: bool) -> None:
         typer.echo(f"{answer['station_id']} {word}" + (f": {answer['status']}" if answer["status"] else ""))
     if not answer["accepted"]:
         sys.exit(EXIT_REFUSED)
-
-
-def _order(service: str, key: str, station_id: str, what: str, body: Json | None, *, as_json: bool) -> None:
-    given = None if body is None else {name: value for name, value in body.items() if value is not None}
-    tell_answer(ask(service, key, "POST", f"/v1/stations/{station_id}/{what}", body=given), as_json=as_json)
