@@ -15,6 +15,7 @@ from optimizer.control.claims import Claims, is_taken
 from optimizer.control.habits import no_habit
 from optimizer.control.meter_book import MeterBook
 from optimizer.control.pauses import with_pauses, zero_stretches
+from optimizer.control.presence import Presence
 from optimizer.control.settings import ControlSettings
 from optimizer.control.stay_rules import (
     NO_TRANSACTION,
@@ -109,9 +110,7 @@ class SessionLedger:
         self._habit = habit
         self._evse_of = {(evse.station_id, evse.ocpp_evse_id): evse for evse in site.evses.values()}
         self._turns: defaultdict[EvseId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._active_id: dict[EvseId, SessionId] = {}
-        self._is_surveyed = False
-        self._doubtful: set[EvseId] = set()
+        self._presence = Presence(site.id, stores)
         self._meters = MeterBook(stores, settings)
         self._claims = Claims(site.id, stores, settings)
 
@@ -131,8 +130,7 @@ class SessionLedger:
                 kept = True
             finally:
                 if not kept:
-                    self._active_id.pop(evse_id, None)
-                    self._doubtful.add(evse_id)
+                    self._presence.doubt(evse_id)
                     self._meters.forget(evse_id)
 
     # --- stations ---------------------------------------------------------------------------------------------------
@@ -165,7 +163,7 @@ class SessionLedger:
         async with self._change_at(evse.id):
             await self._stores.connectors.save_status(event)
             connector = await self._connector(evse.id)
-            session = await self._active(evse.id)
+            session = await self._presence.active(evse.id)
             is_newest = connector.status is event.status
             if event.status in OCCUPIED and session is None and is_newest:
                 session = self._new_session(evse, self._not_ahead(event.at), None)
@@ -209,7 +207,7 @@ class SessionLedger:
             raise NotFound("EVSE", f"{event.station_id}/{event.ocpp_evse_id}")
         ended = None
         async with self._change_at(evse.id):
-            active = await self._active(evse.id)
+            active = await self._presence.active(evse.id)
             if active is not None and is_other_stay(active, event):
                 ended = await self._end(active, max(event.at, active.plugged_in_at))
                 active = None
@@ -244,7 +242,7 @@ class SessionLedger:
         session = await self._with_token(session, evse, event.token_id, claims)
         opened = await self._stores.sessions.open_transaction(event, session)
         if opened.session_id == session.id and session.is_active:
-            self._active_id[evse.id] = session.id
+            self._presence.note(evse.id, session.id)
         if event.register_kwh is not None:
             sample = register_sample(event.station_id, evse, event.at, opened.transaction_id, event.register_kwh)
             await self._take_sample(replace(sample, reason=ReadingReason.TRANSACTION_BEGIN), evse)
@@ -368,7 +366,7 @@ class SessionLedger:
             if found[told] is not None:
                 return found[told]
         if None not in found:
-            found[None] = await self._active(evse.id)
+            found[None] = await self._presence.active(evse.id)
         active = found[None]
         if active is not None:
             if sample.at < active.plugged_in_at:
@@ -389,7 +387,7 @@ class SessionLedger:
         session = active or self._new_session(evse, at, None)
         session = replace(session, transaction_begun_at=at)
         opened = await self._stores.sessions.open_transaction(event, session)
-        self._active_id[evse.id] = opened.session_id
+        self._presence.note(evse.id, opened.session_id)
         _LOG.warning("EVSE %s: taking over transaction %s, whose start was not seen", evse.id, transaction_id)
         return await self._stores.sessions.session(opened.session_id)
 
@@ -405,7 +403,7 @@ class SessionLedger:
         if evse is None:
             return False
         async with self._turns[evse.id]:
-            session = await self._active(evse.id)
+            session = await self._presence.active(evse.id)
             if session is None:
                 return False
             updated = session
@@ -464,7 +462,7 @@ class SessionLedger:
             await self._stores.sessions.session(session.id)
         except NotFound:
             await self._stores.sessions.save_session(session)
-            self._active_id[session.evse_id] = session.id
+            self._presence.note(session.evse_id, session.id)
             return True
         return False
 
@@ -481,42 +479,12 @@ class SessionLedger:
         ended = with_pauses(session, zero_stretches(connector.setpoint, session, at))
         ended = replace(ended, unplugged_at=at, transaction_id=None)
         await self._stores.sessions.save_session(ended)
-        self._active_id.pop(session.evse_id, None)
+        self._presence.left(session.evse_id)
         return ended
 
     async def _tell_ended(self, session: Session) -> None:
         await self._listeners.on_session_ended(session)
         self._listeners.on_change(f"plug-out at {session.evse_id}")
-
-    async def _active(self, evse_id: EvseId) -> Session | None:
-        """The vehicle that is plugged in; the store is asked, since others write targets into it."""
-        session_id = self._active_id.get(evse_id)
-        if session_id is not None:
-            session = await self._stores.sessions.session(session_id)
-            if session.is_active:
-                return session
-            self._active_id.pop(evse_id, None)
-            self._doubtful.add(evse_id)
-        if self._is_surveyed and evse_id not in self._doubtful:
-            return None
-        return await self._survey(evse_id)
-
-    async def _survey(self, evse_id: EvseId) -> Session | None:
-        """Read who is plugged in: everywhere at first, later only where what is remembered may be wrong.
-
-        Sessions begin and end here alone, so an EVSE of which nothing is remembered is free: with thousands of them
-        each plug-in would else read all vehicles that are there.
-        """
-        found = await self._stores.sessions.sessions(self._site.id, active_only=True)
-        if not self._is_surveyed:
-            self._is_surveyed = True
-            for session in found:
-                self._active_id.setdefault(session.evse_id, session.id)
-        self._doubtful.discard(evse_id)
-        here = next((session for session in found if session.evse_id == evse_id), None)
-        if here is not None:
-            self._active_id[evse_id] = here.id
-        return here
 
     async def _connector(self, evse_id: EvseId) -> Connector:
         return await self._stores.connectors.connector(self._site.id, evse_id)
