@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from connectors.ocpp.translate_meter import PREFIX, MeterReading, shows_prefix
+from connectors.ocpp.translate_meter import PREFIX, PREFIX_TOLERANCE_FACTOR, MeterReading
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.site import Evse
@@ -29,6 +29,13 @@ LEAST_SPAN_S = 20.0
 LEAST_ENERGY_KWH = 0.003
 """Energy by power from which the register's rise is compared with it [kWh]. However coarse a register is, the rise that
 is compared is one step of it at least, so a right one would have to lag hundreds of steps behind to look wrong."""
+
+LATE_START_SHARE = 0.1
+"""Where nothing flowed at one reading and much at the next, it began before this last part of the time between them: a
+register that is right and a vehicle that began a moment ago look the same as one that is a thousand times too small."""
+
+CHARGING_KW = 0.5
+"""Power below it is standby, which registers and power meters show differently: it says nothing of prefixes [kW]."""
 
 LONGEST_GAP = timedelta(minutes=30)
 """Two powers further apart say nothing of the energy between them."""
@@ -264,15 +271,16 @@ class MeterHistory:
 class _PrefixCheck:
     """Compares the register's rise in a transaction with the energy by power, to find kWh that are called Wh.
 
-    told     0.000  0.031  0.092  0.153 "Wh"      power   0  11  11  11 kW      30 s apart
-    meant    0.000 31.000 92.000 153.00  Wh       the rise is a thousandth of what the power makes
+    power    0     11     11     11   kW, 30 s apart
+    energy   0   0..92 92..183 183..275 Wh        between the lesser and the greater power at both ends
+    told     0.000  0.031  0.123  0.214 "Wh"      a thousandth of that
     """
 
     def __init__(self) -> None:
         self._factor = 1
         self._first_kwh: Decimal | None = None
         self._last: MeterSample | None = None
-        self._energy_kwh = 0.0
+        self._least_kwh = self._most_kwh = 0.0
         self._mends_from_kwh: Decimal | None = None
         self._resumed_at_kwh: Decimal | None = None
 
@@ -298,7 +306,7 @@ class _PrefixCheck:
     def start_anew(self) -> None:
         """Another transaction: what was found stays, what was summed does not."""
         self._first_kwh, self._last, self._mends_from_kwh, self._resumed_at_kwh = None, None, None, None
-        self._energy_kwh = 0.0
+        self._least_kwh = self._most_kwh = 0.0
 
     def resume(self, register_kwh: Decimal | None) -> None:
         """What was observed is of the store: where the prefix was found out, it is not known from which register on."""
@@ -312,7 +320,7 @@ class _PrefixCheck:
             return
         if first_kwh is None or (not self.is_wrong and told_kwh < first_kwh):
             first_kwh = self._first_kwh = told_kwh
-            self._last, self._energy_kwh = None, 0.0
+            self._last, self._least_kwh, self._most_kwh = None, 0.0, 0.0
         if self.is_wrong:
             return
         if sample.power_kw is None and sample.reason is ReadingReason.TRANSACTION_BEGIN:
@@ -320,13 +328,20 @@ class _PrefixCheck:
         last, self._last = self._last, sample
         if last is None or last.power_kw is None or sample.power_kw is None or sample.at - last.at > LONGEST_GAP:
             return
-        self._energy_kwh += (last.power_kw + sample.power_kw) / 2 * ((sample.at - last.at) / timedelta(hours=1))
-        rise_kwh = float(told_kwh - first_kwh)
-        if self._energy_kwh < LEAST_ENERGY_KWH or rise_kwh <= 0:
+        if max(last.power_kw, sample.power_kw) < CHARGING_KW:
             return
-        if shows_prefix(self._energy_kwh / rise_kwh):
+        hours = (sample.at - last.at) / timedelta(hours=1)
+        self._least_kwh += min(last.power_kw, sample.power_kw) * hours
+        self._most_kwh += max(last.power_kw, sample.power_kw) * hours
+        if self._most_kwh >= LEAST_ENERGY_KWH and self._shows_prefix(float(told_kwh - first_kwh)):
             # From here on the rise since the transaction's first register counts in full.
             self._factor, self._mends_from_kwh = PREFIX, self._first_kwh
+
+    def _shows_prefix(self, rise_kwh: float) -> bool:
+        """Whether a rise of the register is the energy by power, but for the prefix."""
+        meant_kwh, tolerance = rise_kwh * PREFIX, PREFIX_TOLERANCE_FACTOR
+        least_kwh = max(self._least_kwh / tolerance, self._most_kwh * LATE_START_SHARE)
+        return least_kwh <= meant_kwh <= self._most_kwh * tolerance
 
     def mended(self, sample: MeterSample) -> Decimal | None:
         """The register in kWh that the meter means."""

@@ -203,6 +203,28 @@ class TestPrefix:
         assert {sample.quality for sample in samples} == {GOOD}
         assert samples[-1].register_kwh == Decimal("8.8")
 
+    @pytest.mark.parametrize(
+        ("told", "is_wrong"),
+        [
+            pytest.param("0.000090", True, id="a thousandth, charging all the time"),
+            pytest.param("0.000030", True, id="a thousandth, charging for a third of it"),
+            pytest.param("0.000004", False, id="a thousandth of hardly anything: it may have begun just now"),
+            pytest.param("0.001", False, id="a first watt-hour"),
+            pytest.param("0.09", False, id="what the power makes"),
+            pytest.param("0", False, id="stands"),
+        ],
+    )
+    def test_what_the_first_value_with_power_shows(self, history, told, is_wrong) -> None:
+        history.begin(TX, Decimal(0), START)
+        history.judge(MeterReading(None, ReadingReason.TRANSACTION_BEGIN, Decimal(0)), START, TX)
+        says(history, 0.5, told, 11.0)
+        assert history.tells_kwh_as_wh is is_wrong
+
+    def test_standby_that_only_the_power_shows_is_no_prefix(self, history) -> None:
+        samples = [says(history, minute, 5 + (minute > 600) / 1000, 0.06) for minute in range(0, 900, 20)]
+        assert samples[-1].register_kwh == Decimal("5.001")
+        assert not history.tells_kwh_as_wh
+
     def test_standing_register_is_no_prefix(self, history) -> None:
         samples = [says(history, minute, 5, 6.0) for minute in range(0, 40, 2)]
         assert {sample.register_kwh for sample in samples} == {Decimal(5)}
