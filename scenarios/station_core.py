@@ -66,7 +66,10 @@ class StationCore:
     ) -> None:
         self.settings = settings
         self.new_id = new_id
-        self.evses = {evse.ocpp_evse_id: EvseState(VirtualEvse(evse, start)) for evse in settings.station.evses}
+        self.evses = {
+            evse.ocpp_evse_id: EvseState(VirtualEvse(evse, start), first_register_kwh=settings.first_register_kwh)
+            for evse in settings.station.evses
+        }
         self.outbox = Outbox()
         self.keys = StationKeys(settings.station.id)
         self.held: tuple[InstalledProfile, ...] = ()

@@ -103,6 +103,8 @@ class StationSettings:
     """Whether it charges a car that comes while the central system is away."""
     boots_on_reconnect: bool = False
     """Whether it announces itself after every loss of the connection; most stations do not."""
+    first_register_kwh: float = 0.0
+    """What its meters had counted when it was put up [kWh]."""
     misbehaviours: frozenset[Misbehaviour] = frozenset()
     """What it does wrong."""
     figures: MisbehaviourFigures = MisbehaviourFigures()

@@ -141,6 +141,8 @@ class EvseState:
     """Whether the transaction of the car that is plugged in has ended."""
     charging_state: str = ""
     """The charging state last told (2.x)."""
+    first_register_kwh: float = 0.0
+    """What its meter had counted when it was put up here [kWh]."""
 
     @property
     def number(self) -> int:
@@ -170,7 +172,7 @@ class EvseState:
         returned = self.physics.returned
         return EvseReading(
             at=at,
-            register_kwh=whole_register_kwh(self.physics.import_register_kwh(at)),
+            register_kwh=whole_register_kwh(self.first_register_kwh + self.physics.import_register_kwh(at)),
             power_kw=step.power_kw,
             current_a=step.power_kw * 1000.0 / (evse.voltage_v * paths) if paths else 0.0,
             current_paths=paths,

@@ -54,7 +54,6 @@ class MeterHistory:
         self._register_kwh: Decimal | None = None
         self._register_at: datetime | None = None
         self._register_of: TransactionId | None = None
-        self._absolute_kwh: Decimal | None = None
         self._doubted: list[Decimal] = []
         self._prefix = _PrefixCheck()
         self.power_kw: float | None = None
@@ -67,9 +66,18 @@ class MeterHistory:
         """Whether its registers are a thousand times what they say."""
         return self._prefix.is_wrong
 
-    def expect_kwh_as_wh(self) -> None:
-        """Its registers are a thousand times what they say, as was found before or at another EVSE of its station."""
-        self._prefix.learn_of_it()
+    @property
+    def register_offset_kwh(self) -> Decimal:
+        """What its registers are read lower by than they mean, once their prefix has been found out [kWh]."""
+        return self._prefix.offset_kwh
+
+    def expect_kwh_as_wh(self, offset_kwh: Decimal | None = None) -> None:
+        """Its registers are a thousand times what they say, as was found before or at another EVSE of its station.
+
+        Args:
+            offset_kwh: What they are read lower by, as was found before; ``None``: by what makes them go on [kWh].
+        """
+        self._prefix.learn_of_it(offset_kwh)
 
     def start_register(self, register_kwh: Decimal | None, *, in_true_wh: bool) -> Decimal | None:
         """The register at a transaction's start in the prefix that the meter means.
@@ -80,10 +88,10 @@ class MeterHistory:
         """
         if register_kwh is None or not self._prefix.is_wrong:
             return register_kwh
-        if self._absolute_kwh is None:
-            return register_kwh if in_true_wh else register_kwh * PREFIX
-        before_kwh = self._absolute_kwh
-        return min((register_kwh, register_kwh * PREFIX), key=lambda candidate_kwh: abs(candidate_kwh - before_kwh))
+        mended_kwh, before_kwh = self._prefix.mended(register_kwh), self._register_kwh
+        if before_kwh is None:
+            return register_kwh if in_true_wh else mended_kwh
+        return min((register_kwh, mended_kwh), key=lambda candidate_kwh: abs(candidate_kwh - before_kwh))
 
     def resume(self, transaction_id: TransactionId, samples: Sequence[MeterSample]) -> None:
         """Go on with a transaction that began before the service started.
@@ -100,7 +108,6 @@ class MeterHistory:
             if sample.register_kwh is not None:
                 self._prefix.observe(sample)
                 self._register_kwh, self._register_at = sample.register_kwh, sample.at
-        self._prefix.resume(self._register_kwh)
 
     def begin(self, transaction_id: TransactionId, register_kwh: Decimal | None, at: datetime) -> None:
         """A transaction begins: a register that starts anew with each one is as good as one that never does."""
@@ -144,7 +151,7 @@ class MeterHistory:
         )
         if self._newest_at is not None and at < self._newest_at:
             if received_at is None or not self._has_risen(sample):
-                return replace(sample, register_kwh=self._prefix.mended(sample), quality=SampleQuality.STALE)
+                return replace(sample, register_kwh=self._mended(sample), quality=SampleQuality.STALE)
             at = max(received_at, self._newest_at)
             sample = replace(sample, at=at, power_kw=None, current_a=None)
         sample = self._with_register(sample, reading)
@@ -155,9 +162,13 @@ class MeterHistory:
             self._register_kwh, self._register_at, self._register_of = sample.register_kwh, at, transaction_id
         return sample
 
+    def _mended(self, sample: MeterSample) -> Decimal | None:
+        """The register in the prefix that the meter means."""
+        return None if sample.register_kwh is None else self._prefix.mended(sample.register_kwh)
+
     def _has_risen(self, sample: MeterSample) -> bool:
         """Whether the register is above the newest one of the same transaction."""
-        mended_kwh = self._prefix.mended(sample)
+        mended_kwh = self._mended(sample)
         if mended_kwh is None or self._register_kwh is None or sample.transaction_id != self._register_of:
             return False
         if sample.reason is ReadingReason.TRANSACTION_BEGIN:
@@ -168,10 +179,10 @@ class MeterHistory:
         """The register in its right prefix, or the sum of interval energies where the station sends only those."""
         interval_kwh = reading.interval_kwh
         if sample.register_kwh is not None:
-            self._prefix.observe(sample)
-            mended_kwh = self._prefix.mended(sample)
+            if not (reading.in_true_wh and sample.reason is ReadingReason.TRANSACTION_END):
+                self._prefix.observe(sample)
+            mended_kwh = self._mended(sample)
             right_as_told = self._is_right_as_told(sample, mended_kwh, in_true_wh=reading.in_true_wh)
-            self._absolute_kwh = sample.register_kwh if right_as_told else sample.register_kwh * PREFIX
             if mended_kwh != sample.register_kwh and not right_as_told:
                 return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
             return sample
@@ -213,7 +224,6 @@ class MeterHistory:
                 return replace(sample, quality=SampleQuality.SUSPECT)
             if mended_kwh > sample.register_kwh:
                 self._prefix.believe()
-                self._absolute_kwh = mended_kwh
             sample = replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
         if sample.power_kw is None and sample.quality is not SampleQuality.SUSPECT:
             power_kw = self._power_from_register(sample)
@@ -278,11 +288,13 @@ class _PrefixCheck:
 
     def __init__(self) -> None:
         self._factor = 1
+        self.offset_kwh = Decimal(0)
+        """What registers are read lower by than they mean, so that they go on from those told before it was found out,
+        which are in the book already: a jump between two sessions would be energy that never flowed [kWh]."""
         self._first_kwh: Decimal | None = None
+        self._told_kwh: Decimal | None = None
         self._last: MeterSample | None = None
-        self._least_kwh = self._most_kwh = 0.0
-        self._mends_from_kwh: Decimal | None = None
-        self._resumed_at_kwh: Decimal | None = None
+        self._rise_kwh = self._least_kwh = self._most_kwh = 0.0
 
     @property
     def is_wrong(self) -> bool:
@@ -290,75 +302,70 @@ class _PrefixCheck:
         return self._factor != 1
 
     def believe(self) -> None:
-        """Another register shows the prefix to be wrong."""
-        self._factor, self._mends_from_kwh = PREFIX, None
+        """Another register, in its right prefix, shows this one's to be wrong."""
+        self._factor = PREFIX
 
     def disbelieve(self) -> None:
         """A register shows the prefix to be right: the station was mended, or was never wrong."""
-        self._factor = 1
+        self._factor, self.offset_kwh = 1, Decimal(0)
         self.start_anew()
 
-    def learn_of_it(self) -> None:
-        """The prefix is known to be wrong from elsewhere; a transaction that is told by it goes on from its start."""
-        if not self.is_wrong:
-            self._factor, self._mends_from_kwh = PREFIX, self._first_kwh
+    def learn_of_it(self, offset_kwh: Decimal | None) -> None:
+        """The prefix is known to be wrong from elsewhere; a transaction that is told by it counts in full from here on.
+
+        Args:
+            offset_kwh: As it was found before; ``None``: registers go on from what was told before [kWh].
+        """
+        if self.is_wrong:
+            return
+        before_kwh = self._told_kwh if self._first_kwh is None else self._first_kwh
+        self._factor = PREFIX
+        self.offset_kwh = (before_kwh or Decimal(0)) * (PREFIX - 1) if offset_kwh is None else offset_kwh
 
     def start_anew(self) -> None:
         """Another transaction: what was found stays, what was summed does not."""
-        self._first_kwh, self._last, self._mends_from_kwh, self._resumed_at_kwh = None, None, None, None
-        self._least_kwh = self._most_kwh = 0.0
-
-    def resume(self, register_kwh: Decimal | None) -> None:
-        """What was observed is of the store: where the prefix was found out, it is not known from which register on."""
-        if self.is_wrong:
-            self._resumed_at_kwh = register_kwh
+        self._first_kwh, self._last = None, None
+        self._rise_kwh = self._least_kwh = self._most_kwh = 0.0
 
     def observe(self, sample: MeterSample) -> None:
         """Take note of one sample as it was told; at a transaction's begin nothing flows."""
-        told_kwh, first_kwh = sample.register_kwh, self._first_kwh
+        told_kwh = sample.register_kwh
         if told_kwh is None:
             return
-        if first_kwh is None or (not self.is_wrong and told_kwh < first_kwh):
-            first_kwh = self._first_kwh = told_kwh
-            self._last, self._least_kwh, self._most_kwh = None, 0.0, 0.0
-        if self.is_wrong:
-            return
+        if self._first_kwh is None or told_kwh < self._first_kwh:
+            self.start_anew()
+            self._first_kwh = told_kwh
+        self._told_kwh = told_kwh
         if sample.power_kw is None and sample.reason is ReadingReason.TRANSACTION_BEGIN:
             sample = replace(sample, power_kw=0.0)
         last, self._last = self._last, sample
-        if last is None or last.power_kw is None or sample.power_kw is None or sample.at - last.at > LONGEST_GAP:
+        if not self.is_wrong and last is not None:
+            self._compare(last, sample)
+        if sample.reason is ReadingReason.TRANSACTION_END:
+            self.start_anew()
+
+    def _compare(self, last: MeterSample, sample: MeterSample) -> None:
+        """Add what two readings in a row say of rise and energy, and decide."""
+        if sample.register_kwh is None or last.register_kwh is None:
+            return
+        if last.power_kw is None or sample.power_kw is None or sample.at - last.at > LONGEST_GAP:
             return
         if max(last.power_kw, sample.power_kw) < CHARGING_KW:
             return
         hours = (sample.at - last.at) / timedelta(hours=1)
+        self._rise_kwh += float(sample.register_kwh - last.register_kwh)
         self._least_kwh += min(last.power_kw, sample.power_kw) * hours
         self._most_kwh += max(last.power_kw, sample.power_kw) * hours
-        if self._most_kwh >= LEAST_ENERGY_KWH and self._shows_prefix(float(told_kwh - first_kwh)):
+        if self._most_kwh >= LEAST_ENERGY_KWH and self._shows_prefix():
             # From here on the rise since the transaction's first register counts in full.
-            self._factor, self._mends_from_kwh = PREFIX, self._first_kwh
+            self.learn_of_it(None)
 
-    def _shows_prefix(self, rise_kwh: float) -> bool:
-        """Whether a rise of the register is the energy by power, but for the prefix."""
-        meant_kwh, tolerance = rise_kwh * PREFIX, PREFIX_TOLERANCE_FACTOR
+    def _shows_prefix(self) -> bool:
+        """Whether the register's rise is the energy by power, but for the prefix."""
+        meant_kwh, tolerance = self._rise_kwh * PREFIX, PREFIX_TOLERANCE_FACTOR
         least_kwh = max(self._least_kwh / tolerance, self._most_kwh * LATE_START_SHARE)
         return least_kwh <= meant_kwh <= self._most_kwh * tolerance
 
-    def mended(self, sample: MeterSample) -> Decimal | None:
-        """The register in kWh that the meter means."""
-        told_kwh = sample.register_kwh
-        if told_kwh is None or self._factor == 1:
-            return told_kwh
-        if self._resumed_at_kwh is not None:
-            self._mends_from_kwh = self._start_of_mending(told_kwh, self._resumed_at_kwh)
-            self._resumed_at_kwh = None
-        if self._mends_from_kwh is not None:
-            return self._mends_from_kwh + (told_kwh - self._mends_from_kwh) * self._factor
-        return told_kwh * self._factor
-
-    def _start_of_mending(self, told_kwh: Decimal, before_kwh: Decimal) -> Decimal | None:
-        """Whether the register counts in full, or from the transaction's first one on: what comes nearer to before."""
-        first_kwh = self._first_kwh
-        if first_kwh is None:
-            return None
-        since_first_kwh = first_kwh + (told_kwh - first_kwh) * self._factor
-        return first_kwh if abs(since_first_kwh - before_kwh) < abs(told_kwh * self._factor - before_kwh) else None
+    def mended(self, told_kwh: Decimal) -> Decimal:
+        """The register in kWh that the meter means, going on from what was told before."""
+        return told_kwh * self._factor - self.offset_kwh

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 from connectors.ocpp.capability import StationCapability, StationIdentity
@@ -139,14 +140,17 @@ class StationRecord:
     def habits(self) -> StationHabits:
         """What it was found to get wrong."""
         wrong_prefix = any(meter.tells_kwh_as_wh for meter in self.meters.values())
-        return StationHabits(self.skew.skew.total_seconds(), wrong_prefix)
+        offsets_kwh = {number: meter.register_offset_kwh for number, meter in self.meters.items()}
+        offsets_kwh = {number: offset_kwh for number, offset_kwh in offsets_kwh.items() if offset_kwh}
+        return StationHabits(self.skew.skew.total_seconds(), wrong_prefix, offsets_kwh)
 
     def recall(self, habits: StationHabits) -> None:
         """Know its habits from before the service started."""
         self.kept_habits = habits
         self.skew.recall(timedelta(seconds=habits.clock_ahead_s))
         if habits.tells_kwh_as_wh:
-            self.expect_kwh_as_wh()
+            for number, meter in self.meters.items():
+                meter.expect_kwh_as_wh(habits.register_offsets_kwh.get(number, Decimal(0)))
 
     def expect_kwh_as_wh(self) -> None:
         """Read all its registers as kWh, whatever they say: one firmware serves them all."""
@@ -244,4 +248,4 @@ class StationRecord:
 def is_news(known: StationHabits, kept: StationHabits) -> bool:
     """Whether a station's habits have changed by as much as is worth a write."""
     clock_change_s = abs(known.clock_ahead_s - kept.clock_ahead_s)
-    return known.tells_kwh_as_wh is not kept.tells_kwh_as_wh or clock_change_s >= NOTABLE_CLOCK_CHANGE_S
+    return replace(known, clock_ahead_s=kept.clock_ahead_s) != kept or clock_change_s >= NOTABLE_CLOCK_CHANGE_S

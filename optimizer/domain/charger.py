@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -228,6 +228,9 @@ class StationHabits:
     """How far its clock is ahead of ours; below zero behind [s]."""
     tells_kwh_as_wh: bool = False
     """Whether its registers are in kWh where they say Wh."""
+    register_offsets_kwh: Mapping[int, Decimal] = field(default_factory=dict)
+    """What its registers are read lower by, by OCPP EVSE number, so that they go on from those that were told before it
+    was found out [kWh]."""
 
 
 NO_HABITS = StationHabits()

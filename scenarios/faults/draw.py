@@ -156,7 +156,7 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
     """
     random, planner = Random(f"faults {seed}"), Random(f"planner {seed}")
     fault_s = QUIET_S + 60.0 * fault_minutes
-    settings = _station_settings(random, random.randint(*stations))
+    settings = _station_settings(random, random.randint(*stations), Random(f"meters {seed}"))
     site = _site(random, settings)
     floor_kw = _least_limit_kw(site, settings)
     surroundings = _surroundings(random, site, fault_s)
@@ -190,7 +190,7 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
 # ---------------------------------------------------------------------- stations
 
 
-def _station_settings(random: Random, number: int) -> list[StationSettings]:
+def _station_settings(random: Random, number: int, meters: Random) -> list[StationSettings]:
     american = random.random() < 0.25
     allowed_disobedient = random.randint(0, max(1, number // 15))
     circuits = random.randint(0, 3)
@@ -220,6 +220,7 @@ def _station_settings(random: Random, number: int) -> list[StationSettings]:
                 reaction_s=random.choice((0.0, 1.0, 3.0)),
                 starts_offline=random.random() < 0.8,
                 boots_on_reconnect=random.random() < 0.3,
+                first_register_kwh=meters.choice((0.0, 0.05, meters.uniform(1.0, 30000.0))),
                 misbehaviours=misbehaviours,
                 figures=figures,
             )

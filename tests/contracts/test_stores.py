@@ -479,7 +479,8 @@ class TestConnectors:
 
     async def test_the_last_boot_of_each_station_is_kept(self, stores: Stores) -> None:
         first = StationBooted(STATION, at(8), "1.6", "Maker", "Box", "1.0")
-        again = replace(first, at=at(9), firmware="1.1", habits=StationHabits(-95.25, tells_kwh_as_wh=True))
+        habits = StationHabits(-95.25, tells_kwh_as_wh=True, register_offsets_kwh={2: Decimal("4995.0")})
+        again = replace(first, at=at(9), firmware="1.1", habits=habits)
         other = StationBooted(StationId("depot-2"), at(8), "2.0.1")
         for event in (first, other, again):
             await stores.connectors.save_boot(event)

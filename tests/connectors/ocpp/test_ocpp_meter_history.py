@@ -133,11 +133,18 @@ class TestPrefix:
         history.expect_kwh_as_wh()
         assert history.start_register(Decimal(told), in_true_wh=in_true_wh) == Decimal(1003)
 
-    def test_start_after_a_transaction_in_which_it_was_found_out_counts_in_full(self, history) -> None:
+    def test_registers_go_on_after_the_transaction_in_which_it_was_found_out(self, history) -> None:
         history.begin(TX, Decimal(5), START)
         says(history, 0, "5", 0.0)
         assert says(history, 2, "5.0002", 6.0).register_kwh == Decimal("5.2")
-        assert history.start_register(Decimal("5.0002"), in_true_wh=False) == Decimal("5000.2")
+        assert history.start_register(Decimal("5.0002"), in_true_wh=False) == Decimal("5.2"), (
+            "a jump would be energy that never flowed"
+        )
+
+    def test_another_evse_of_the_station_goes_on_from_what_it_told_before(self, history) -> None:
+        says(history, 0, "5.0", 0.0)
+        history.expect_kwh_as_wh()
+        assert says(history, 5, "5.001", 6.0).register_kwh == Decimal("6.0")
 
     def test_few_watt_hours_show_it(self, history) -> None:
         history.begin(TX, Decimal(0), START)
@@ -161,7 +168,7 @@ class TestPrefix:
         kept = [says(history, 0, first, 0.0), says(history, 2, "5.0002", 6.0)]
         assert kept[-1].register_kwh == Decimal(stored)
         after = MeterHistory(make_evse("S", 1))
-        after.expect_kwh_as_wh()
+        after.expect_kwh_as_wh(history.register_offset_kwh)
         after.resume(TX, kept)
         assert says(after, 4, told, 6.0).register_kwh == Decimal(meant)
 
@@ -196,7 +203,7 @@ class TestPrefix:
         for minute in range(0, 10, 2):
             says(history, minute, f"{5 + minute / 10000:.6f}", 6.0)
         history.begin(TransactionId("2"), None, START + timedelta(minutes=60))
-        assert says(history, 61, "6.5", 6.0, TransactionId("2")).register_kwh == Decimal(6500)
+        assert says(history, 61, "6.5", 6.0, TransactionId("2")).register_kwh == Decimal(1505)
 
     def test_honest_meter_stays_as_it_is(self, history) -> None:
         samples = [says(history, minute, f"{5 + minute / 10:.6f}", 6.0) for minute in range(0, 40, 2)]
