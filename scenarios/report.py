@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from html import escape
+from math import ceil, floor
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from scenarios.svg_charts import (
     Span,
     bar_chart,
     line_chart,
+    round_step,
     schedule,
     stacked_rows,
     value_axis,
@@ -80,6 +82,7 @@ def report_page(result: ReplayResult) -> str:
         page.headline(),
         page.load_and_price(),
         page.heaviest_day(),
+        page.giving_back(),
         page.stays(),
         page.missing_energy(),
         page.cost_split(),
@@ -170,10 +173,32 @@ class _Page:
         peak_at = int(np.argmax(series.import_kwh))
         local = series.boundaries()[peak_at].astimezone(self.zone)
         midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-        first = max(0, round((midnight - series.start) / series.step))
-        last = min(series.count, first + timedelta(days=1) // series.step)
+        first = max(0, self._step_at(midnight))
+        # The next local midnight: a day may have 23 or 25 hours.
+        last = min(series.count, self._step_at(midnight + timedelta(days=1)))
         text = f"{midnight:%A, %-d %B}, the day that set the peak, in full detail."
         return _section("The heaviest day", text, self._load_chart(first, last, 1))
+
+    def giving_back(self) -> str:
+        lenders = [stay for stay in self.result.course.stays if stay.given_back_kwh > 0]
+        best_kwh = self.result.baselines.offline_optimum.given_back_kwh
+        if not lenders and not best_kwh:
+            return ""
+        given_kwh = self.result.figures.given_back_kwh
+        text = (
+            f"{len(lenders)} of {len(self.result.course.stays)} cars gave back {given_kwh:,.1f} kWh in between; the "
+            f"offline optimum {best_kwh:,.1f} kWh. Above zero flows into the cars, below zero out of them."
+        )
+        series, lines, powers = self.result.course.series, [], []
+        for name, colour, course in reversed(self.courses()):
+            powers.append(course.series.charging_kwh / course.series.step_h)
+            points = self._points(powers[-1], 0, 1, course)
+            lines.append(Line(name, colour, points, dashed=name == "offline optimum"))
+        low, high = min(float(power.min(initial=0.0)) for power in powers), max(float(power.max()) for power in powers)
+        step_kw = round_step((high - low or 1.0) / 5)
+        low = step_kw * floor(low / step_kw)
+        up = value_axis(high, "kW", low, ceil((high - low) / step_kw))
+        return _section("What cars gave back", text, line_chart(lines, self._time_axis(0, series.count), up))
 
     def stays(self) -> str:
         scenario, outcomes = self.result.scenario, self.result.course.stays
@@ -185,7 +210,7 @@ class _Page:
                 row_of[stay.evse_id],
                 self._hour(stay.arrived_at),
                 self._hour(min(stay.departed_at, until)),
-                min(1.0, stay.delivered_kwh / stay.wanted_kwh) if stay.wanted_kwh else 1.0,
+                min(1.0, max(0.0, stay.delivered_kwh / stay.wanted_kwh)) if stay.wanted_kwh else 1.0,
                 SERVED if stay.is_served else MISSED,
                 self._stay_text(stay),
             )
@@ -379,6 +404,9 @@ class _Page:
     def _hour(self, instant: datetime) -> float:
         return (instant - self.result.course.series.start) / timedelta(hours=1)
 
+    def _step_at(self, local: datetime) -> int:
+        return round((local.astimezone(UTC) - self.result.course.series.start) / self.result.course.series.step)
+
     def _at(self, step: int) -> float:
         return step * self.result.course.series.step_h
 
@@ -390,9 +418,10 @@ class _Page:
     def _stay_text(self, stay: StayOutcome) -> str:
         local = (stay.arrived_at.astimezone(self.zone), stay.departed_at.astimezone(self.zone))
         said = f"; asked for {stay.stated_kwh:.1f} kWh" if stay.stated_kwh is not None else ""
+        lent = f"; gave back {stay.given_back_kwh:.1f} kWh in between" if stay.given_back_kwh > 0 else ""
         return (
             f"{stay.evse_id}: {local[0]:%-d %b %H:%M} to {local[1]:%-d %b %H:%M}, "
-            f"{stay.delivered_kwh:.1f} of {stay.wanted_kwh:.1f} kWh{said}"
+            f"{stay.delivered_kwh:.1f} of {stay.wanted_kwh:.1f} kWh{said}{lent}"
         )
 
 

@@ -16,6 +16,7 @@ from scenarios.ocpp_replay import run_over_ocpp
 from scenarios.outcomes import Course
 from scenarios.power_trace import PowerTrace
 from scenarios.replay import bounds_of, judged
+from scenarios.report import report_page
 from scenarios.runner import run_course
 from scenarios.scenario import Scenario, Stay
 from scenarios.scenario_files import catalogue_path, load_scenario
@@ -81,6 +82,17 @@ def test_the_offline_optimum_lends_too_and_stays_a_bound() -> None:
     without = bounds_of(nobody).baselines.offline_optimum
     assert optimum.bill.total_cost < without.bill.total_cost
     assert optimum.delivered_kwh >= without.delivered_kwh - WITHIN_KWH
+
+
+def test_the_report_shows_what_flows_in_both_directions() -> None:
+    result = judged(evening(), lived(), bounds_of(evening()))
+    page = report_page(result)
+    assert "What cars gave back" in page
+    assert f"gave back {result.figures.given_back_kwh:,.1f} kWh in between" in page
+    assert "; gave back " in page.partition("Every stay")[2]
+    nobody = replace(evening(), stays=tuple(only_charging(stay) for stay in evening().stays))
+    bounds = bounds_of(nobody)
+    assert "gave back" not in report_page(judged(nobody, bounds.uncontrolled, bounds))
 
 
 def only_charging(stay: Stay) -> Stay:
