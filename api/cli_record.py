@@ -47,11 +47,11 @@ def export_record(
     from api.config import load_configuration
     from scenarios.record import write_record
     from scenarios.recorded_scenario import write_scenario
+    from scenarios.targets import check_target
 
     if out.suffix not in (".yaml", ".yml"):
         raise InvalidInput("OUT", str(out), "name a scenario file, for example week.yaml")
-    if not out.absolute().parent.is_dir():
-        raise InvalidInput("OUT", str(out), f"make the folder {out.absolute().parent} first")
+    check_target("OUT", out)
     configuration = load_configuration(config)
     zone = ZoneInfo(configuration.site.time_zone)
     first = FIRST if start is None else in_zone(start, zone)

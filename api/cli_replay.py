@@ -105,8 +105,8 @@ def replay_scenario(
         return
     scenario = _scenario(file, start, end, seed, console, changes)
     name = checked_strategy(strategy or scenario.strategy, "--strategy")
-    _check_targets(json_path, csv_path, report_path)
-    state = _state_file(scenario, name)
+    _check_targets(json=json_path, csv=csv_path, report=report_path)
+    state, runner = _state_file(scenario, name), _runner(over, speed)
     with _progress(console) as (on_progress, is_interrupted):
         result = replay(
             scenario,
@@ -115,7 +115,7 @@ def replay_scenario(
             is_interrupted=is_interrupted,
             kept_in=state,
             resume=resume,
-            runner=_runner(over, speed),
+            runner=runner,
         )
     console.print(replay_table(result))
     if json_path is not None:
@@ -151,7 +151,7 @@ def _replay_recorded(
     from scenarios.strategies import checked_strategy
     from scenarios.variations import read_changes
 
-    _check_targets(json_path, csv_path)
+    _check_targets(json=json_path, csv=csv_path)
     point = read_changes(changes or [])
     if strategy is not None:
         point["strategy"] = checked_strategy(strategy, "--strategy")
@@ -203,7 +203,7 @@ def compare_strategies(
     names = [name.strip() for name in strategies.split(",") if name.strip()] or list(strategy_names())
     for name in names:
         checked_strategy(name, "--strategies")
-    _check_targets(json_path, csv_path)
+    _check_targets(json=json_path, csv=csv_path)
     with _progress(console) as (on_progress, is_interrupted):
         results = compare(
             scenario,
@@ -292,11 +292,11 @@ def in_zone(given: datetime, zone: ZoneInfo) -> datetime:
     return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)
 
 
-def _check_targets(*paths: Path | None) -> None:
-    """Find out before a long replay, not after it, that there is nowhere to write to."""
-    for path in paths:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InvalidInput("OUT", str(path), f"make the folder {path.absolute().parent} first")
+def _check_targets(*, json: Path | None, csv: Path | None, report: Path | None = None) -> None:
+    from scenarios.targets import check_target
+
+    for option, path in {"--json": json, "--csv": csv, "--report": report}.items():
+        check_target(option, path)
 
 
 def _state_file(scenario: Scenario, strategy: str) -> Path:

@@ -123,13 +123,13 @@ def sweep_scenario(
 def _check_targets(table_path: Path | None, plot: Path | None, json_path: Path | None) -> None:
     """Find out before a long sweep, not after it, that there is nowhere to write to."""
     from scenarios.sweep_tables import PICTURE_ENDINGS, TABLE_ENDINGS, checked_ending
+    from scenarios.targets import check_target
 
     if table_path is not None:
         checked_ending(table_path, "--table", TABLE_ENDINGS)
     if plot is not None:
         checked_ending(plot, "--plot", PICTURE_ENDINGS)
-    if json_path is not None and not json_path.absolute().parent.is_dir():
-        raise InvalidInput("--json", str(json_path), f"make the folder {json_path.absolute().parent} first")
+    check_target("--json", json_path)
 
 
 def _state_file(path: Path) -> Path:

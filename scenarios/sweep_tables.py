@@ -12,6 +12,7 @@ import pandas as pd
 
 from optimizer.errors import ChargeHorizonError, InvalidDataFile, InvalidInput
 from scenarios.sweep import SweepRow, SweepTask
+from scenarios.targets import check_target
 from scenarios.variations import Variation
 
 TABLE_ENDINGS = (".csv", ".parquet")
@@ -32,12 +33,11 @@ def checked_ending(path: Path, option: str, endings: Sequence[str]) -> Path:
     """``path``, if its ending says how to write it.
 
     Raises:
-        InvalidInput: It does not, its folder is missing, or what writes such a file is not installed.
+        InvalidInput: It does not, nothing can be written there, or what writes such a file is not installed.
     """
     if path.suffix not in endings:
         raise InvalidInput(option, str(path), f"end the name with {' or '.join(endings)}")
-    if not path.absolute().parent.is_dir():
-        raise InvalidInput(option, str(path), f"make the folder {path.absolute().parent} first")
+    check_target(option, path)
     library, extra = ("pyarrow", "parquet") if path.suffix == ".parquet" else ("matplotlib", "plots")
     if path.suffix != ".csv" and find_spec(library) is None:
         raise InvalidInput(option, str(path), f"first pip install 'chargehorizon[{extra}]'")

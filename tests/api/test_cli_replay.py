@@ -188,7 +188,10 @@ def test_a_replay_over_websockets_delivers_as_much() -> None:
         pytest.param(
             (SCENARIO, "--start", "2024-06-12T15:01:00+02:00"), "give a whole step of 0:05:00", id="between two steps"
         ),
-        pytest.param((SCENARIO, "--json", "none/out.json"), "OUT = 'none/out.json': make the folder", id="no folder"),
+        pytest.param(
+            (SCENARIO, "--json", "none/out.json"), "--json = 'none/out.json': make the folder", id="no folder"
+        ),
+        pytest.param((SCENARIO, "--csv", "."), "--csv = '.': name a file; this is a folder", id="a folder"),
         pytest.param((SCENARIO, "--speed", "10"), "--speed = 10.0: give it with --over ocpp", id="speed of nothing"),
         pytest.param(
             (SCENARIO, "--over", "ocpp", "--speed", "0"), "--speed = 0.0: give a number from 1", id="no speed"
