@@ -19,10 +19,10 @@ def test_what_can_be_written_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_named_with_its_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidInput, match="--json = .*make the folder"):
+    with pytest.raises(InvalidInput, match=r"--json = .*make the folder"):
         check_target("--json", tmp_path / "none" / "out.json")
-    with pytest.raises(InvalidInput, match="--csv = .*this is a folder"):
+    with pytest.raises(InvalidInput, match=r"--csv = .*this is a folder"):
         check_target("--csv", tmp_path)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(InvalidInput, match="--report = .*name a file that may be written"):
+    with pytest.raises(InvalidInput, match=r"--report = .*name a file that may be written"):
         check_target("--report", tmp_path / "out.html")
