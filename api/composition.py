@@ -35,6 +35,7 @@ from api.runtime import PlanningInputs, SiteRuntime
 from api.service import Service
 from api.spending import Spending
 from api.upkeep import DailyBackup, purge_meters
+from connectors.battery.modbus import ModbusBattery
 from connectors.billing.delivery import deliver_due
 from connectors.billing.webhook import WebhookBillingSink
 from connectors.clock import AcceleratedClock, SystemClock
@@ -56,6 +57,7 @@ from connectors.prices.entsoe import EntsoePriceSource
 from connectors.prices.price_files import FilePriceSource, read_prices
 from connectors.prices.tariff_files import read_tariff
 from connectors.storage.stores import DatabaseStores, open_stores
+from optimizer.control.battery_desk import BatteryDesk
 from optimizer.control.notices import ReservationNotices
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
@@ -161,6 +163,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock, departures)
         _look_after_drivers(jobs, runtime, stores, gateway, operator, clock, settings)
+        await stack.enter_async_context(_battery_told(configuration, jobs, runtime, stores, clock, settings))
         if sink is not None:
             await stack.enter_async_context(sink)
             jobs.every(configuration.jobs.deliver_s, "deliver", _delivery(stores, sink, clock, metrics))
@@ -434,6 +437,30 @@ def _planning(tariffs: TariffSource, forecasts: ForecastSource, departures: Depa
 def _meters_kept(configuration: Configuration) -> timedelta | None:
     days = configuration.storage.meters_kept_days
     return None if days is None else timedelta(days=days)
+
+
+@asynccontextmanager
+async def _battery_told(
+    configuration: Configuration,
+    jobs: Jobs,
+    runtime: SiteRuntime,
+    stores: DatabaseStores,
+    clock: Clock,
+    settings: ControlSettings,
+) -> AsyncIterator[None]:
+    """The stationary battery follows the plan while the block runs, where it can be told; then it rests."""
+    section = configuration.battery_control
+    if section is None:
+        yield
+        return
+    battery = ModbusBattery(section.to_settings())
+    desk = BatteryDesk(stores, runtime.guard_view, battery, clock, settings)
+    jobs.every(section.period_s, "battery", desk.look)
+    try:
+        yield
+    finally:
+        await desk.rest()
+        battery.close()
 
 
 def _look_after_drivers(

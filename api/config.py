@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.auth import ApiKey, Scope
 from api.schemas import Instant
+from connectors.battery.modbus import ModbusBatterySettings, NumberType, RegisterValue
 from connectors.ocpp.settings import OcppSettings
 from connectors.sections import FOLDER, ExistingFile, Section, fields_of, first_of, read_sections, section_errors
 from connectors.site_section import Positive, SiteSection
@@ -308,6 +309,54 @@ class WebhookSection(Section):
     """Whether the address may lie in a private network."""
 
 
+class RegisterSection(Section):
+    """A value that a register of the battery's controller must hold for its power to count."""
+
+    register_address: Annotated[int, Field(ge=0, le=65535)]
+    """Address, from 0."""
+    value: int
+    """What it must hold."""
+    number_type: NumberType = NumberType.UINT16
+    """int16, uint16, int32, uint32 or float32."""
+
+
+class BatteryControlSection(Section):
+    """How the stationary battery is told its power: a register over Modbus/TCP."""
+
+    host: Host
+    """Name or address of the battery's inverter or its gateway."""
+    register_address: Annotated[int, Field(ge=0, le=65535)]
+    """Address of the register that takes the power, from 0; it stands in the maker's list of registers."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    """Its port."""
+    unit: Annotated[int, Field(ge=0, le=255)] = 1
+    """Its unit identifier."""
+    number_type: NumberType = NumberType.INT16
+    """int16, int32 or float32."""
+    watts_per_count: Positive = 1.0
+    """Power of one count of the register [W]."""
+    charging_is_positive: bool = False
+    """Whether a power above zero charges; most inverters count what they give as positive."""
+    first: tuple[RegisterSection, ...] = ()
+    """What is written before it each time, such as the switch to control from outside."""
+    period_s: Positive = 5.0
+    """Time between two looks at what the battery is to do [s]."""
+
+    def to_settings(self) -> ModbusBatterySettings:
+        """The adapter's settings."""
+        first = tuple(RegisterValue(one.register_address, one.value, one.number_type) for one in self.first)
+        return ModbusBatterySettings(
+            self.host,
+            self.register_address,
+            self.port,
+            self.unit,
+            self.number_type,
+            self.watts_per_count,
+            self.charging_is_positive,
+            first,
+        )
+
+
 class LoggingSection(Section):
     """What is written to the log."""
 
@@ -346,6 +395,8 @@ class Configuration(Section):
     """How the site's energy is billed."""
     billing_webhook: WebhookSection | None = None
     """Where energy-cost records are sent; left out: they stay in the store."""
+    battery_control: BatteryControlSection | None = None
+    """How the stationary battery is told its power; left out: it is planned, and told by nobody."""
     logging: LoggingSection = LoggingSection()
     """What is written to the log."""
 
@@ -358,6 +409,14 @@ class Configuration(Section):
         """A file beside a SQLite database; ``None`` with any other."""
         database = self.storage.sqlite_file
         return database.with_name(f"{database.name}.{ending}") if database is not None else None
+
+    @model_validator(mode="after")
+    def _battery_is_there(self) -> Self:
+        if self.battery_control is not None:
+            if self.site.battery is None:
+                raise ValueError("battery_control needs a battery in the site")
+            self.battery_control.to_settings()
+        return self
 
     @model_validator(mode="after")
     def _passwords_have_a_place(self) -> Self:

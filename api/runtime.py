@@ -24,6 +24,7 @@ from optimizer.control.send import LimitSender
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement, Waiting
 from optimizer.control.track import TrackedEvse, tracked
+from optimizer.control.view import GuardView
 from optimizer.control.watch import SiteWatch
 from optimizer.costing.balance import BalanceReport
 from optimizer.domain.cost import SiteBill
@@ -244,6 +245,10 @@ class SiteRuntime:
     async def tracking(self) -> tuple[TrackedEvse, ...]:
         """How every EVSE follows its limit."""
         return tracked(await self._controller.sender.view(), self._settings)
+
+    async def guard_view(self) -> GuardView:
+        """What the guard knows now."""
+        return await self._controller.sender.view()
 
     async def cost_so_far(self) -> SiteBill | None:
         """The bill of the running billing window so far."""

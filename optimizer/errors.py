@@ -13,6 +13,7 @@ ChargeHorizonError
 │       └── ReceiverGone          ... and asked never to be sent one again
 ├── ChargerUnreachable      a station is offline or did not answer in time
 ├── ChargerRefused          a station answered, and the answer is no
+├── BatteryUnreachable      the controller of the stationary battery took no power
 ├── StorageFailed           the database did not take, or not give, what was asked of it
 └── PlanningFailed          neither the solver nor a heuristic gave a plan
 """
@@ -101,6 +102,10 @@ class ChargerUnreachable(ChargeHorizonError):
 
 class ChargerRefused(ChargeHorizonError):
     """A station answered, and the answer is no."""
+
+
+class BatteryUnreachable(ChargeHorizonError):
+    """The controller of the stationary battery is not there, did not answer in time, or refused."""
 
 
 class StorageFailed(ChargeHorizonError):

@@ -109,6 +109,14 @@ class ChargerGateway(Protocol):
         ...
 
 
+class BatteryGateway(Protocol):
+    """Tells the stationary battery its power."""
+
+    async def set_power(self, power_kw: float) -> None:
+        """Have it charge with this power, discharge with a negative one. Raises BatteryUnreachable [kW]."""
+        ...
+
+
 class StationEvents(Protocol):
     """Takes what stations tell. Each call returns when the fact is durable; only then is the station answered."""
 

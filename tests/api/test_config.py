@@ -11,6 +11,7 @@ import yaml
 from pydantic import SecretStr
 
 from api.config import Configuration, Secrets, load_configuration
+from connectors.battery.modbus import ModbusBatterySettings, NumberType, RegisterValue
 from optimizer.domain.ids import EvseId, TariffId
 from optimizer.domain.site import Phase
 from optimizer.errors import InvalidConfiguration
@@ -62,6 +63,17 @@ def at(place: str, value: object) -> Any:
     return change
 
 
+def with_battery(**control: object) -> Any:
+    """A change of the example: a battery, and how it is told its power."""
+
+    def change(content: dict[str, Any]) -> dict[str, Any]:
+        battery = {"capacity_kwh": 40, "max_charge_kw": 20, "max_discharge_kw": 20}
+        told = {"host": "inverter.local", "register_address": 40149, **control}
+        return at("battery_control", told)(at("site.battery", battery)(content))
+
+    return change
+
+
 MISTAKES = {
     "a misspelt field": (at("site.grid_connection.import_limit_kW", 5), "site.grid_connection.import_limit_kW = 5",
                          "did you mean import_limit_kw?"),
@@ -91,6 +103,10 @@ MISTAKES = {
     "security profile not stated": (at("ocpp.security_profile", ...), "ocpp.security_profile = None", "required"),
     "passwords forgotten": (lambda example: at("ocpp.passwords", [])(at("storage.url", "postgresql://nowhere/x")(example)),
                             "(file) = ", "security_profile 1 needs ocpp.passwords or a passwords_file"),
+    "a battery told and none there": (at("battery_control", {"host": "inverter", "register_address": 40}),
+                                      "(file) = ", "battery_control needs a battery in the site"),
+    "a power without a sign": (with_battery(number_type="uint16"), "battery_control.number_type = ",
+                               "a battery charges and discharges"),
     "TLS forgotten": (at("ocpp.security_profile", 2), "ocpp = ", "security_profile 2 needs tls"),
     "TLS forgotten at a further port": (at("ocpp.further", [{"port": 9001, "security_profile": 3}]), "ocpp.further[0] = ",
                                         "security_profile 3 needs tls"),
@@ -118,6 +134,15 @@ def test_a_mistake_is_told_with_file_field_value_and_fix(tmp_path: Path, example
     assert message.startswith(f"{tmp_path / 'site.yaml'}: ")
     assert field_and_value in message
     assert fix in message
+
+
+def test_a_battery_is_told_its_power_as_its_maker_says(tmp_path: Path, example: Any) -> None:
+    first = [{"register_address": 40151, "value": 802, "number_type": "uint32"}]
+    section = loaded(tmp_path, with_battery(number_type="int32", first=first)(example)).battery_control
+    assert section is not None
+    assert section.to_settings() == ModbusBatterySettings(
+        "inverter.local", 40149, number_type=NumberType.INT32, first=(RegisterValue(40151, 802, NumberType.UINT32),)
+    )
 
 
 UNREADABLE = {

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import ClientSession, web
+from modbus_device import device
 
 from api.auth import hash_of
 from api.composition import RunningService, running
@@ -396,3 +397,17 @@ async def test_the_service_ends_in_good_order(tmp_path: Path, stop: signal.Signa
 async def status_of(http: ClientSession, address: str) -> int:
     async with http.get(address) as answer:
         return answer.status
+
+
+async def test_the_battery_is_told_its_power_and_rests_at_the_end(tmp_path: Path) -> None:
+    async with device() as inverter:
+        told = {"host": "127.0.0.1", "port": inverter.port, "register_address": 40, "period_s": 30}
+        path = written(tmp_path, battery_control=told)
+        content = yaml.safe_load(path.read_text())
+        content["site"]["battery"] = {"capacity_kwh": 40, "max_charge_kw": 20, "max_discharge_kw": 20}
+        path.write_text(yaml.safe_dump(content))
+        async with running(load_configuration(path, NO_SECRETS)):
+            async with asyncio.timeout(30):
+                while not inverter.units:  # noqa: ASYNC110 - it is another program's
+                    await asyncio.sleep(0.01)
+        assert inverter.words(40, 1) == [0]

@@ -306,6 +306,8 @@ class Bench:
         self.phases: Callable[[Session], tuple[int, ...]] = lambda _: ()
         """Phases that the plan puts a vehicle on, one a slot."""
         self.building_kw = 0.0
+        self.unmetered_kw = 0.0
+        """Load at the connection that the building's meter does not tell."""
         self.meter_works = True
         self.tasks: set[asyncio.Task[object]] = set()
         self.ended: list[Session] = []
@@ -423,7 +425,7 @@ class Bench:
     async def read_site_meter(self) -> None:
         if not self.meter_works:
             return
-        grid_kw = self.building_kw + self.true_kw()
+        grid_kw = self.building_kw + self.unmetered_kw + self.true_kw()
         await self.stores.meters.add_site_reading(
             SiteMeterReading(
                 SITE, self.clock.now(), Decimal(0), Decimal(0), grid_kw=grid_kw, building_kw=self.building_kw

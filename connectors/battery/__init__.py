@@ -1,0 +1,1 @@
+"""Adapters to the controller of a stationary battery."""
