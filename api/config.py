@@ -333,7 +333,7 @@ class BatteryControlSection(Section):
     """Its unit identifier."""
     number_type: NumberType = NumberType.INT16
     """int16, int32 or float32."""
-    watts_per_count: Positive = 1.0
+    count_w: Positive = 1.0
     """Power of one count of the register [W]."""
     charging_is_positive: bool = False
     """Whether a power above zero charges; most inverters count what they give as positive."""
@@ -351,7 +351,7 @@ class BatteryControlSection(Section):
             self.port,
             self.unit,
             self.number_type,
-            self.watts_per_count,
+            self.count_w,
             self.charging_is_positive,
             first,
         )

@@ -69,7 +69,7 @@ class ModbusBatterySettings:
     """Its unit identifier."""
     number_type: NumberType = NumberType.INT16
     """As which type of number the power is written."""
-    watts_per_count: float = 1.0
+    count_w: float = 1.0
     """Power of one count of the register [W]."""
     charging_is_positive: bool = False
     """Whether a power above zero charges; most inverters count what they give as positive."""
@@ -82,7 +82,7 @@ class ModbusBatterySettings:
         if self.number_type not in _SIGNED:
             fix = f"give one of {', '.join(_SIGNED)}: a battery charges and discharges"
             raise InvalidConfiguration("battery_control.number_type", self.number_type, fix)
-        for name in ("watts_per_count", "timeout_s"):
+        for name in ("count_w", "timeout_s"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise InvalidConfiguration(f"battery_control.{name}", getattr(self, name), "give a number above 0")
         for register in (self.register, *(one.register for one in self.first)):
@@ -130,7 +130,7 @@ class ModbusBattery:
     def _counts(self, power_kw: float) -> float:
         """The power as the register counts it, within what its type can hold."""
         signed_kw = power_kw if self._settings.charging_is_positive else -power_kw
-        counts = signed_kw * 1000.0 / self._settings.watts_per_count
+        counts = signed_kw * 1000.0 / self._settings.count_w
         if self._settings.number_type is NumberType.FLOAT32:
             return counts
         most = 2 ** _BITS[self._settings.number_type] - 1

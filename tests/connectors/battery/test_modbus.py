@@ -22,9 +22,9 @@ WRITES = [
     ("what most inverters take: watts, giving is positive", {}, 5.0, struct.pack(">h", -5000)),
     ("discharging", {}, -2.5, struct.pack(">h", 2500)),
     ("charging is positive", {"charging_is_positive": True}, 5.0, struct.pack(">h", 5000)),
-    ("counts of 10 W", {"watts_per_count": 10.0}, -50.0, struct.pack(">h", 5000)),
+    ("counts of 10 W", {"count_w": 10.0}, -50.0, struct.pack(">h", 5000)),
     ("32 bits", {"number_type": NumberType.INT32}, -120.0, struct.pack(">i", 120000)),
-    ("floating point", {"number_type": NumberType.FLOAT32, "watts_per_count": 1000.0}, -7.5, struct.pack(">f", 7.5)),
+    ("floating point", {"number_type": NumberType.FLOAT32, "count_w": 1000.0}, -7.5, struct.pack(">f", 7.5)),
     ("more than the register holds", {}, -99.0, struct.pack(">h", 32767)),
     ("nothing", {}, 0.0, struct.pack(">h", 0)),
 ]
@@ -90,7 +90,7 @@ async def test_a_device_that_never_answers_is_given_up() -> None:
     "change",
     [
         pytest.param({"number_type": NumberType.UINT16}, id="no sign"),
-        pytest.param({"watts_per_count": 0.0}, id="counts of nothing"),
+        pytest.param({"count_w": 0.0}, id="counts of nothing"),
         pytest.param({"register": 70000}, id="no such register"),
         pytest.param({"first": (RegisterValue(-1, 0),)}, id="no such register before it"),
     ],
