@@ -40,7 +40,7 @@ from optimizer.ports import ChargerGateway, Clock, ForecastSource, Stores, Tarif
 RESPONSE_SPAN = timedelta(hours=1)
 """How far back the response to grid events is looked at."""
 
-REST_PER_STEP = 3.0
+REST_PER_STEP = 9.0
 """Rest after a guard step that samples have asked for, as a multiple of its length, up to the guard's period."""
 
 log = structlog.get_logger(__name__)

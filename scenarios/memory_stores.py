@@ -199,6 +199,10 @@ class MemoryConnectorStore:
         self._setpoints: dict[EvseId, Setpoint] = {}
         self._safe_defaults: dict[EvseId, float | None] = {}
         self.last_samples: dict[EvseId, MeterSample] = {}
+        self._evse_ids = {
+            (evse.station_id, evse.ocpp_evse_id): evse.id for site in sites for evse in site.evses.values()
+        }
+        self._made: dict[EvseId, Connector] = {}
 
     async def save_boot(self, event: StationBooted) -> None:
         """Keep what a station said of itself."""
@@ -214,14 +218,17 @@ class MemoryConnectorStore:
         held = self._reports.get(key)
         if held is None or held.at <= event.at:
             self._journal.put(self._reports, key, event)
+            self._changed(self._evse_ids.get(key))
 
     async def save_setpoint(self, setpoint: Setpoint) -> None:
         """Replace the setpoint of an EVSE."""
         self._journal.put(self._setpoints, setpoint.evse_id, setpoint)
+        self._changed(setpoint.evse_id)
 
     async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
         """Keep which safe default is known to be installed."""
         self._journal.put(self._safe_defaults, evse_id, limit_kw)
+        self._changed(evse_id)
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:
         """Every EVSE of the site as last known."""
@@ -239,22 +246,32 @@ class MemoryConnectorStore:
             raise NotFound("site", site_id)
         return self._sites[site_id]
 
+    def _changed(self, evse_id: EvseId | None) -> None:
+        """An EVSE is to be put together anew when it is read next, also when the change is undone."""
+        if evse_id is not None:
+            self._made.pop(evse_id, None)
+            self._journal.undo_with(lambda: self._made.pop(evse_id, None))
+
     def _connector(self, evse: Evse) -> Connector:
-        return Connector(
-            evse.id,
-            evse.station_id,
-            online=False,
-            status=self._status(evse.station_id, evse.ocpp_evse_id),
-            setpoint=self._setpoints.get(evse.id),
-            safe_default_kw=self._safe_defaults.get(evse.id),
-            last_sample=self.last_samples.get(evse.id),
-        )
+        made = self._made.get(evse.id)
+        if made is None:
+            made = self._made[evse.id] = Connector(
+                evse.id,
+                evse.station_id,
+                online=False,
+                status=self._status(evse.station_id, evse.ocpp_evse_id),
+                setpoint=self._setpoints.get(evse.id),
+                safe_default_kw=self._safe_defaults.get(evse.id),
+                last_sample=self.last_samples.get(evse.id),
+            )
+        return made
 
     def keep_sample(self, sample: MeterSample) -> None:
         """Remember the newest usable sample of an EVSE."""
         held = self.last_samples.get(sample.evse_id)
         if sample.quality in _USABLE and (held is None or held.at <= sample.at):
             self._journal.put(self.last_samples, sample.evse_id, sample)
+            self._changed(sample.evse_id)
 
     def _status(self, station_id: StationId, ocpp_evse_id: int) -> ConnectorStatus:
         report = self._reports.get((station_id, ocpp_evse_id))

@@ -57,7 +57,7 @@ class SteppedControl:
             forecasts_of(scenario),
             self._assemble,
             self._plan,
-            scenario.control,
+            scenario.control if strategy.looks_at_money else replace(scenario.control, past_days=0),
         )
 
     async def begin(self) -> None:

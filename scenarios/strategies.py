@@ -40,6 +40,8 @@ class Strategy:
     """How problems are stated for it."""
     solve: Solver
     """Makes the plan."""
+    looks_at_money: bool = True
+    """Whether prices and peaks change its plans; where not, nothing need be learnt of them."""
 
     def watched(self, on_plan: Watcher) -> Strategy:
         """The same with somebody who is told of each plan."""
@@ -84,7 +86,7 @@ def strategy_of(name: str, settings: PlanningSettings, step_minutes: int) -> Str
     if name == UNCONTROLLED or name not in HEURISTICS:
         raise InvalidInput("strategy", name, f"name one of {', '.join(strategy_names())}")
     near = replace(settings, slot_rules=(SlotRule(step_minutes, 3 * step_minutes), SlotRule(60, 180)))
-    return Strategy(name, near, partial(heuristic_outcome, name))
+    return Strategy(name, near, partial(heuristic_outcome, name), looks_at_money=False)
 
 
 def heuristic_outcome(name: str, problem: ChargingProblem) -> PlanOutcome:

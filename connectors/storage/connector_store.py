@@ -8,6 +8,7 @@ from functools import partial
 from sqlalchemy import Connection, select
 
 from connectors.storage.codec import BOOT_JSON, SAMPLE_JSON, SETPOINT_JSON
+from connectors.storage.decoded import DecodedRows
 from connectors.storage.statements import upsert
 from connectors.storage.tables import CONNECTOR_STATUS, EVSE_STATE, SESSION, STATION
 from connectors.storage.topology import Topology
@@ -16,6 +17,12 @@ from optimizer.domain.charger import Connector, ConnectorReported, ConnectorStat
 from optimizer.domain.ids import EvseId, SessionId, SiteId, StationId
 from optimizer.domain.site import Evse
 
+MOST_NAMED = 500
+"""EVSEs that a query names; of more all rows are read, which is quicker than to name them, and has no limit."""
+
+_State = tuple[str, str | None, str | None, float | None, str | None]
+"""Status, session, setpoint, safe default [kW] and last sample of an EVSE, as stored."""
+
 
 class DatabaseConnectorStore:
     """Keeps the last known state of stations, connectors and setpoints (port `ConnectorStore`)."""
@@ -23,6 +30,7 @@ class DatabaseConnectorStore:
     def __init__(self, transactions: Transactions, topology: Topology) -> None:
         self._transactions = transactions
         self._topology = topology
+        self._decoded: DecodedRows[EvseId, _State, Connector] = DecodedRows()
 
     async def save_boot(self, event: StationBooted) -> None:
         """Keep what a station said of itself."""
@@ -62,7 +70,7 @@ class DatabaseConnectorStore:
             NotFound: The site is unknown.
         """
         evses = self._topology.evses(site_id)
-        return await self._transactions.read(partial(_connectors, evses=evses))
+        return await self._transactions.read(partial(_connectors, evses=evses, decoded=self._decoded))
 
     async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
         """One EVSE of the site as last known.
@@ -71,7 +79,7 @@ class DatabaseConnectorStore:
             NotFound: The site is unknown, or has no such EVSE.
         """
         evse = self._topology.evse(site_id, evse_id)
-        (found,) = await self._transactions.read(partial(_connectors, evses=(evse,)))
+        (found,) = await self._transactions.read(partial(_connectors, evses=(evse,), decoded=self._decoded))
         return found
 
 
@@ -80,7 +88,9 @@ def _station_boots(connection: Connection) -> dict[StationId, StationBooted]:
     return {StationId(row.station_id): BOOT_JSON.value(row.booted) for row in rows}
 
 
-def _connectors(connection: Connection, evses: tuple[Evse, ...]) -> tuple[Connector, ...]:
+def _connectors(
+    connection: Connection, evses: tuple[Evse, ...], decoded: DecodedRows[EvseId, _State, Connector]
+) -> tuple[Connector, ...]:
     statuses = _statuses(connection, {evse.station_id for evse in evses})
     evse_ids = [evse.id for evse in evses]
     sessions = _sessions(connection, evse_ids)
@@ -88,37 +98,42 @@ def _connectors(connection: Connection, evses: tuple[Evse, ...]) -> tuple[Connec
     unknown = (None, None, None)
     connectors = []
     for evse in evses:
-        setpoint, safe_default_kw, last_sample = states.get(evse.id, unknown)
-        connectors.append(
-            Connector(
-                evse_id=evse.id,
-                station_id=evse.station_id,
-                online=False,
-                status=statuses.get((evse.station_id, evse.ocpp_evse_id), ConnectorStatus.UNKNOWN),
-                session_id=sessions.get(evse.id),
-                setpoint=SETPOINT_JSON.value(setpoint) if setpoint else None,
-                safe_default_kw=safe_default_kw,
-                last_sample=SAMPLE_JSON.value(last_sample) if last_sample else None,
-            )
-        )
+        status = statuses.get((evse.station_id, evse.ocpp_evse_id), ConnectorStatus.UNKNOWN.value)
+        state = (status, sessions.get(evse.id), *states.get(evse.id, unknown))
+        connectors.append(decoded.value(evse.id, state, partial(_connector, evse)))
     return tuple(connectors)
 
 
-def _statuses(connection: Connection, station_ids: set[StationId]) -> dict[tuple[StationId, int], ConnectorStatus]:
+def _connector(evse: Evse, state: _State) -> Connector:
+    status, session_id, setpoint, safe_default_kw, last_sample = state
+    return Connector(
+        evse_id=evse.id,
+        station_id=evse.station_id,
+        online=False,
+        status=ConnectorStatus(status),
+        session_id=SessionId(session_id) if session_id is not None else None,
+        setpoint=SETPOINT_JSON.value(setpoint) if setpoint else None,
+        safe_default_kw=safe_default_kw,
+        last_sample=SAMPLE_JSON.value(last_sample) if last_sample else None,
+    )
+
+
+def _statuses(connection: Connection, station_ids: set[StationId]) -> dict[tuple[StationId, int], str]:
     status = CONNECTOR_STATUS.c
-    query = select(status.station_id, status.ocpp_evse_id, status.status).where(status.station_id.in_(station_ids))
-    return {
-        (station_id, ocpp_evse_id): ConnectorStatus(told)
-        for station_id, ocpp_evse_id, told in connection.execute(query)
-    }
+    query = select(status.station_id, status.ocpp_evse_id, status.status)
+    if len(station_ids) <= MOST_NAMED:
+        query = query.where(status.station_id.in_(station_ids))
+    return {(station_id, ocpp_evse_id): told for station_id, ocpp_evse_id, told in connection.execute(query)}
 
 
-def _sessions(connection: Connection, evse_ids: Sequence[EvseId]) -> dict[EvseId, SessionId]:
+def _sessions(connection: Connection, evse_ids: Sequence[EvseId]) -> dict[EvseId, str]:
     """The session on each EVSE; where two were left open, the one that came last."""
     session = SESSION.c
-    active = select(session.evse_id, session.id).where(session.evse_id.in_(evse_ids), session.unplugged_at.is_(None))
+    active = select(session.evse_id, session.id).where(session.unplugged_at.is_(None))
+    if len(evse_ids) <= MOST_NAMED:
+        active = active.where(session.evse_id.in_(evse_ids))
     rows = connection.execute(active.order_by(session.plugged_in_at, session.id))
-    return {evse_id: SessionId(session_id) for evse_id, session_id in rows}
+    return {row.evse_id: row.id for row in rows}
 
 
 def _states(
@@ -127,7 +142,9 @@ def _states(
     """Setpoint, safe default [kW] and last sample of each EVSE, as stored."""
     state = EVSE_STATE.c
     query = select(state.evse_id, state.setpoint, state.safe_default_kw, state.last_sample)
-    rows = connection.execute(query.where(state.evse_id.in_(evse_ids)))
+    if len(evse_ids) <= MOST_NAMED:
+        query = query.where(state.evse_id.in_(evse_ids))
     return {
-        evse_id: (setpoint, safe_default_kw, last_sample) for evse_id, setpoint, safe_default_kw, last_sample in rows
+        evse_id: (setpoint, safe_default_kw, last_sample)
+        for evse_id, setpoint, safe_default_kw, last_sample in connection.execute(query)
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +12,7 @@ from functools import partial
 from sqlalchemy import Connection, literal, select, tuple_, update
 
 from connectors.storage.codec import SESSION_JSON
+from connectors.storage.decoded import DecodedRows
 from connectors.storage.statements import fetched, insert_new, upsert
 from connectors.storage.tables import CHARGING_TRANSACTION, COUNTER, SESSION
 from connectors.storage.transactions import Transactions
@@ -42,6 +44,7 @@ class DatabaseSessionStore:
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
+        self._active: defaultdict[SiteId, DecodedRows[str, str, Session]] = defaultdict(DecodedRows)
 
     async def session(self, session_id: SessionId) -> Session:
         """One session.
@@ -59,6 +62,9 @@ class DatabaseSessionStore:
         Raises:
             NotFound: ``after`` is unknown.
         """
+        if active_only and after is None and limit is None:
+            decoded = self._active[site_id]
+            return await self._transactions.read(partial(_active_sessions, site_id=site_id, decoded=decoded))
         return await self._transactions.read(
             partial(_sessions, site_id=site_id, active_only=active_only, after=after, limit=limit)
         )
@@ -91,6 +97,17 @@ def _session(connection: Connection, session_id: SessionId) -> Session:
     if body is None:
         raise NotFound("session", session_id)
     return SESSION_JSON.value(body)
+
+
+def _active_sessions(
+    connection: Connection, site_id: SiteId, decoded: DecodedRows[str, str, Session]
+) -> tuple[Session, ...]:
+    """Vehicles that are plugged in: read again and again, and few of them have changed since the last time."""
+    query = select(SESSION.c.id, SESSION.c.body).where(SESSION.c.site_id == site_id, SESSION.c.unplugged_at.is_(None))
+    query = query.order_by(SESSION.c.plugged_in_at, SESSION.c.id)
+    found = fetched(connection, query, lambda row: decoded.value(row.id, row.body, SESSION_JSON.value))
+    decoded.keep_only([session.id for session in found])
+    return found
 
 
 def _sessions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from optimizer.domain.ids import EvseId, SiteId, StationId
@@ -56,6 +57,6 @@ class Topology:
 
 
 def _check_unique(field: str, identifiers: Sequence[str]) -> None:
-    repeated = sorted({identifier for identifier in identifiers if identifiers.count(identifier) > 1})
+    repeated = sorted(identifier for identifier, count in Counter(identifiers).items() if count > 1)
     if repeated:
         raise InvalidConfiguration(field, repeated, "give each its own id over all sites of the database")

@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from optimizer.control.ceilings import Feeder
+from optimizer.control.memory import first_after
 from optimizer.control.profile import greatest_between_kw, is_for, limit_at_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
@@ -85,6 +86,36 @@ class Bound:
     """Whether a new limit may be expected to be obeyed."""
     kind: BoundKind
     """Why."""
+
+
+def bound_lasts_until(view: GuardView, evse_id: EvseId, settings: ControlSettings) -> datetime:
+    """The first instant at which `bound_of` may come to another result by time alone.
+
+    Args:
+        view: What is known.
+        evse_id: Which EVSE.
+        settings: Times and tolerances.
+    """
+    connector, at = view.connectors[evse_id], view.at
+    setpoint, sample = connector.setpoint, connector.last_sample
+    instants = []
+    if sample is not None:
+        instants += [sample.at, sample.at + timedelta(seconds=settings.sample_staleness_s)]
+    if setpoint is not None:
+        since = setpoint.answered_at or setpoint.sent_at
+        instants += [setpoint.sent_at + timedelta(seconds=waited_s) for waited_s in _waits_s(settings)]
+        instants += [since + timedelta(seconds=settings.rejected_retry_s)]
+        instants += [since + timedelta(seconds=settings.unanswered_retry_s)]
+        for period in setpoint.periods:
+            if period.start >= at:
+                instants += [period.start, period.start - timedelta(seconds=settings.lookahead_s)]
+                instants.append(period.start - FAR_AHEAD)
+    return first_after(at, instants)
+
+
+def _waits_s(settings: ControlSettings) -> tuple[float, float, float]:
+    """How long after it was sent a limit may count otherwise [s]."""
+    return settings.answer_timeout_s, settings.reaction_s, settings.verification_timeout_s
 
 
 def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, overloaded: bool = False) -> Bound:

@@ -13,14 +13,21 @@ The imbalance between phases is not a limit here: it is the planner's to keep, a
 from __future__ import annotations
 
 from cmath import rect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import floor, pi, sqrt
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from optimizer.domain.ids import CircuitId, EvseId
 from optimizer.domain.site import ALL_PHASES, Evse, LimitSource, Phase, Site, Wiring
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+ComplexArray = NDArray[np.complex128]
 
 AMPERE_SLACK = 1e-6
 """Rounding of sums must not cost a whole ampere step [A]."""
@@ -198,20 +205,11 @@ class BaseLoad:
     """The same on L1, L2, L3, never below zero [A]."""
 
 
-def phase_voltage_v(site: Site) -> float:
-    """Voltage to neutral, the lowest of any EVSE so that kW become the most ampere [V]."""
-    to_neutral = [
-        evse.voltage_v if evse.wiring is Wiring.LINE_TO_NEUTRAL else evse.voltage_v / sqrt(3.0)
-        for evse in site.evses.values()
-    ]
-    return min(to_neutral, default=230.0)
-
-
 def standing_ceilings(site: Site, base: BaseLoad) -> tuple[Ceiling, ...]:
     """The limits of fuses, circuits and grid connection, that hold always."""
     ceilings: list[Ceiling] = []
     root_id = site.grid_connection.circuit_id
-    voltage_v = phase_voltage_v(site)
+    voltage_v = site.phase_voltage_v
     for circuit in site.circuits:
         at_root = circuit.id == root_id
         if circuit.limit_kw is not None:
@@ -235,6 +233,71 @@ def standing_ceilings(site: Site, base: BaseLoad) -> tuple[Ceiling, ...]:
     return tuple(ceilings)
 
 
+@dataclass(frozen=True, eq=False)
+class LoadShares:
+    """By how much each EVSE loads each ceiling per ampere at the plug, whatever the ceilings' limits are."""
+
+    by_evse: Mapping[EvseId, tuple[tuple[int, complex], ...]]
+    """Index of each ceiling above an EVSE, with its share [kW/A or A/A]."""
+    evse: IntArray
+    """Place of the EVSE of each share, shape (shares,)."""
+    ceiling: IntArray
+    """Index of its ceiling, shape (shares,)."""
+    share: ComplexArray
+    """The share itself [kW/A or A/A], shape (shares,)."""
+
+    @classmethod
+    def of(cls, site: Site, ceilings: Sequence[Ceiling], feeders: Mapping[EvseId, Feeder]) -> LoadShares:
+        """The shares of a site's plugs in its ceilings."""
+        above = {circuit.id: {one.id for one in site.circuits_above(circuit.id)} for circuit in site.circuits}
+        feeding = {
+            circuit_id: [(index, one) for index, one in enumerate(ceilings) if one.circuit_id in ids]
+            for circuit_id, ids in above.items()
+        }
+        by_evse = {}
+        for evse_id, feeder in feeders.items():
+            pairs = [(index, ceiling.share(feeder)) for index, ceiling in feeding[feeder.evse.circuit_id]]
+            by_evse[evse_id] = tuple(pair for pair in pairs if pair[1] != 0)
+        triples = [(place, *pair) for place, pairs in enumerate(by_evse.values()) for pair in pairs]
+        return cls(
+            by_evse,
+            np.array([place for place, _, _ in triples], dtype=np.int64),
+            np.array([index for _, index, _ in triples], dtype=np.int64),
+            np.array([share for _, _, share in triples], dtype=np.complex128),
+        )
+
+    def sums(self, levels_a: FloatArray, count: int) -> list[complex]:
+        """What levels at the plugs add to each of ``count`` ceilings [kW or A].
+
+        Args:
+            levels_a: Current at each plug, in the order of the feeders [A], shape (EVSEs,).
+            count: Number of ceilings.
+        """
+        parts = self.share * levels_a[self.evse]
+        along = np.bincount(self.ceiling, weights=parts.real, minlength=count)
+        across = np.bincount(self.ceiling, weights=parts.imag, minlength=count)
+        return [complex(real, imag) for real, imag in zip(along.tolist(), across.tolist(), strict=True)]
+
+    def reserves(self, starting_a: FloatArray, starts: int, count: int) -> FloatArray:
+        """What is kept free under each ceiling, as if the greatest starts came in phase with the rest [kW or A].
+
+        Args:
+            starting_a: Current at which a vehicle could start at each plug; 0 where none could [A], shape (EVSEs,).
+            starts: How many starts room is kept for under every ceiling: those that would weigh most.
+            count: Number of ceilings.
+        """
+        weights = np.abs(self.share) * starting_a[self.evse]
+        kept = np.zeros(count)
+        if not starts or not weights.any():
+            return kept
+        if starts == 1:
+            np.maximum.at(kept, self.ceiling, weights)
+            return kept
+        order = np.lexsort((-weights, self.ceiling))
+        heads = np.split(weights[order], np.searchsorted(self.ceiling[order], np.arange(1, count)))
+        return np.array([sum(head[:starts].tolist()) for head in heads], dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class LoadPaths:
     """Which ceilings each EVSE loads, and by how much per ampere at the plug."""
@@ -243,22 +306,20 @@ class LoadPaths:
     """The limits to keep."""
     feeders: Mapping[EvseId, Feeder]
     """How each EVSE loads them."""
-    shares: Mapping[EvseId, tuple[tuple[int, complex], ...]]
-    """Index of each ceiling above an EVSE, with its share [kW/A or A/A]."""
+    shares: LoadShares
+    """By how much."""
 
     @classmethod
     def of(cls, site: Site, ceilings: Iterable[Ceiling], feeders: Mapping[EvseId, Feeder]) -> LoadPaths:
         """The paths of a site from its plugs to its ceilings."""
         listed = tuple(ceilings)
-        above = {circuit.id: {one.id for one in site.circuits_above(circuit.id)} for circuit in site.circuits}
-        shares = {}
-        for evse_id, feeder in feeders.items():
-            feeding = above[feeder.evse.circuit_id]
-            pairs = [
-                (index, ceiling.share(feeder)) for index, ceiling in enumerate(listed) if ceiling.circuit_id in feeding
-            ]
-            shares[evse_id] = tuple(pair for pair in pairs if pair[1] != 0)
-        return cls(listed, feeders, shares)
+        return cls(listed, feeders, LoadShares.of(site, listed, feeders))
+
+    def exceeded_by(self, levels_a: FloatArray, reserves: FloatArray) -> list[Ceiling]:
+        """The ceilings that levels at the plugs exceed, with what is kept free under each [A], shape (EVSEs,)."""
+        added = self.shares.sums(levels_a, len(self.ceilings))
+        rows = zip(self.ceilings, added, reserves.tolist(), strict=True)
+        return [one for one, load, reserve in rows if one.excess(one.base + load, reserve) > AMPERE_SLACK]
 
 
 class LoadTally:
@@ -266,7 +327,7 @@ class LoadTally:
 
     Args:
         paths: From plugs to ceilings.
-        levels_a: Current counted at each plug [A].
+        levels_a: Current counted at each plug [A]; 0 where not named.
         starting_a: Current at which vehicles could start at plugs that are idle now [A].
         starts: How many of them room is kept for under every ceiling: those that would weigh most.
     """
@@ -278,23 +339,25 @@ class LoadTally:
         starting_a: Mapping[EvseId, float] = MappingProxyType({}),
         starts: int = 0,
     ) -> None:
+        levels = np.array([levels_a.get(evse_id, 0.0) for evse_id in paths.feeders], dtype=np.float64)
+        starting = np.array([starting_a.get(evse_id, 0.0) for evse_id in paths.feeders], dtype=np.float64)
+        self._count(paths, levels, paths.shares.reserves(starting, starts, len(paths.ceilings)))
+
+    @classmethod
+    def counted(cls, paths: LoadPaths, levels_a: FloatArray, reserves: FloatArray) -> LoadTally:
+        """The same from arrays in the order of the feeders, with what is kept free already summed up."""
+        tally = cls.__new__(cls)
+        tally._count(paths, levels_a, reserves)
+        return tally
+
+    def _count(self, paths: LoadPaths, levels_a: FloatArray, reserves: FloatArray) -> None:
         self.ceilings = paths.ceilings
         self.feeders = paths.feeders
-        self.levels_a: dict[EvseId, float] = dict.fromkeys(paths.feeders, 0.0)
-        self._shares = paths.shares
-        self._totals = [ceiling.base for ceiling in paths.ceilings]
-        self._reserves = self._reserves_for(starting_a, starts)
-        for evse_id, level_a in levels_a.items():
-            self.set_level(evse_id, level_a)
-
-    def _reserves_for(self, starting_a: Mapping[EvseId, float], starts: int) -> list[float]:
-        """What is kept free under each ceiling, as if the greatest starts came in phase with the rest [kW or A]."""
-        weights: list[list[float]] = [[] for _ in self.ceilings]
-        if starts:
-            for evse_id, level_a in starting_a.items():
-                for index, share in self._shares[evse_id]:
-                    weights[index].append(abs(share) * level_a)
-        return [sum(sorted(weight, reverse=True)[:starts]) for weight in weights]
+        self.levels_a: dict[EvseId, float] = dict(zip(paths.feeders, levels_a.tolist(), strict=True))
+        self._shares = paths.shares.by_evse
+        added = paths.shares.sums(levels_a, len(paths.ceilings))
+        self._totals = [ceiling.base + load for ceiling, load in zip(paths.ceilings, added, strict=True)]
+        self._reserves: list[float] = reserves.tolist()
 
     def set_level(self, evse_id: EvseId, level_a: float) -> None:
         """Count ``evse_id`` at ``level_a`` from now on [A]."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 from optimizer.control.bounds import bound_of, effective_state, may_be_sent_again
 from optimizer.control.ceilings import Feeder
+from optimizer.control.memory import FOR_EVER, first_after
 from optimizer.control.phases import ONE, THREE, next_phases, told_phases
 from optimizer.control.profile import SAME_KW, clipped, falling, is_for, merged, period_at, says_the_same
 from optimizer.control.samples import sleeps
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, LimitCommand, LimitPeriod, LimitState, shortened
+from optimizer.domain.ids import EvseId, SessionId
 from optimizer.domain.plan import BindingKind, BindingReason, Plan, SessionPlan
 from optimizer.domain.session import Session
+from optimizer.domain.site import Site
 
 _TEXTS = {
     BindingKind.CHARGER_LIMIT: "at the charger's limit",
@@ -47,15 +51,70 @@ def dispatch(view: GuardView, plan: Plan | None, settings: ControlSettings) -> t
         plan: The plan in force; ``None``: none was made yet.
         settings: Number of periods, dead-band, intervals.
     """
+    memo = view.memory.part(_Quiet)
+    memo.begin(view, plan, settings)
     commands = []
-    for evse_id in view.site.evses:
-        connector, session = view.connectors[evse_id], view.sessions.get(evse_id)
+    for evse_id, connector in view.connectors.items():
         if not connector.online:
             continue
-        command = _planned(view, connector, session, plan, settings) if session else _release(view, connector)
+        session = view.sessions.get(evse_id)
+        if session is None:
+            command = _release(view, connector)
+        elif memo.is_quiet(view, evse_id, session):
+            continue
+        else:
+            session_plan = memo.session_plans.get(session.id)
+            command, lasts = _planned(view, connector, session, plan, session_plan, settings)
+            if command is None and lasts:
+                memo.note(view, evse_id, session, settings)
         if command is not None:
             commands.append(command)
     return tuple(commands)
+
+
+@dataclass
+class _Quiet:
+    """What was known of each EVSE of which nothing was asked, and until when that holds."""
+
+    site: Site | None = None
+    safe_kw: Mapping[EvseId, float] = field(default_factory=dict)
+    plan: Plan | None = None
+    settings: ControlSettings | None = None
+    at: datetime | None = None
+    plan_lasts_until: datetime = FOR_EVER
+    session_plans: Mapping[SessionId, SessionPlan] = field(default_factory=dict)
+    said: dict[EvseId, tuple[tuple[object, ...], datetime]] = field(default_factory=dict)
+
+    def begin(self, view: GuardView, plan: Plan | None, settings: ControlSettings) -> None:
+        """Forget everything where plan, site or choices are others, or time has gone back."""
+        is_same = self.site is view.site and self.safe_kw is view.safe_kw and self.settings is settings
+        if not is_same or self.plan is not plan or self.at is None or view.at < self.at:
+            self.site, self.safe_kw, self.plan, self.settings = view.site, view.safe_kw, plan, settings
+            self.session_plans = {one.session_id: one for one in plan.sessions} if plan is not None else {}
+            self.said, self.at = {}, None
+        if self.at is None or view.at >= self.plan_lasts_until:
+            self.plan_lasts_until = first_after(view.at, _looks_at(plan.boundaries if plan else (), settings))
+        self.at = view.at
+
+    def is_quiet(self, view: GuardView, evse_id: EvseId, session: Session) -> bool:
+        """Whether nothing is asked of an EVSE, as before."""
+        before = self.said.get(evse_id)
+        if before is None or view.at >= before[1] or evse_id in view.overdraws:
+            return False
+        return before[0] == _said_of(view, evse_id, session)
+
+    def note(self, view: GuardView, evse_id: EvseId, session: Session, settings: ControlSettings) -> None:
+        """Nothing is asked of an EVSE now, and nothing will be until one of these instants."""
+        setpoint = view.connectors[evse_id].setpoint
+        instants = [self.plan_lasts_until]
+        if setpoint is not None:
+            instants += _looks_at([period.start for period in setpoint.periods], settings)
+            since = setpoint.answered_at or setpoint.sent_at
+            for wait_s in (settings.rejected_retry_s, settings.unanswered_retry_s):
+                instants += [since + timedelta(seconds=wait_s), setpoint.sent_at + timedelta(seconds=wait_s)]
+            instants += [setpoint.sent_at + timedelta(seconds=settings.answer_timeout_s)]
+            instants += [setpoint.sent_at + timedelta(seconds=settings.least_interval_s)]
+        self.said[evse_id] = (_said_of(view, evse_id, session), first_after(view.at, instants))
 
 
 def _release(view: GuardView, connector: Connector) -> LimitCommand | None:
@@ -71,12 +130,40 @@ def _release(view: GuardView, connector: Connector) -> LimitCommand | None:
     return LimitCommand(connector.station_id, connector.evse_id, None, (period,), "no vehicle: the safe default holds")
 
 
+def _said_of(view: GuardView, evse_id: EvseId, session: Session) -> tuple[object, ...]:
+    """What a limit depends on but for time and plan: nothing that was metered is part of it."""
+    return (
+        view.connectors[evse_id].setpoint,
+        view.feeders[evse_id],
+        session.id,
+        session.transaction_id,
+        session.may_charge,
+        session.accepted_power_kw,
+        session.transaction_begun_at,
+        session.vehicle.phases_used,
+        view.connectors[evse_id].open_phases,
+        sleeps(session),
+    )
+
+
+def _looks_at(edges: Iterable[datetime], settings: ControlSettings) -> list[datetime]:
+    """When pieces that begin at ``edges`` begin, come near, or come within the span of a profile."""
+    spans = (0.0, settings.refresh_margin_s, settings.profile_span_s)
+    return [edge - timedelta(seconds=span_s) for edge in edges for span_s in spans]
+
+
 def _planned(
-    view: GuardView, connector: Connector, session: Session, plan: Plan | None, settings: ControlSettings
-) -> LimitCommand | None:
+    view: GuardView,
+    connector: Connector,
+    session: Session,
+    plan: Plan | None,
+    session_plan: SessionPlan | None,
+    settings: ControlSettings,
+) -> tuple[LimitCommand | None, bool]:
+    """What is asked of an EVSE with a vehicle, and whether that lasts until an edge of plan or limit, or a retry."""
     if session.transaction_id is None or not _may_be_due(view, connector, session, settings):
-        return None
-    session_plan = plan.session_plan(session.id) if plan is not None else None
+        return None, True
+    lasts = True
     told = phases = told_phases(session, connector)
     if not session.may_charge:
         periods: tuple[LimitPeriod, ...] = (LimitPeriod(view.at, 0.0),)
@@ -85,13 +172,14 @@ def _planned(
         periods = _told_again(view, connector, session, settings)
         reason = "the limit in force, which the station has not confirmed"
     else:
-        periods, phases = _as_planned(view, connector, session, plan, session_plan, settings)
+        periods, phases, lasts = _as_planned(view, connector, session, plan, session_plan, settings)
         reason = reason_text(_reason_at(plan, session_plan, view.at))
     if not periods or not (phases != told or _is_due(view, connector, session, periods, settings)):
-        return None
+        return None, lasts
     if phases == ONE:
         reason = f"{reason}, on one phase" if reason else "on one phase"
-    return LimitCommand(connector.station_id, connector.evse_id, session.transaction_id, periods, reason, phases)
+    transaction_id = session.transaction_id
+    return LimitCommand(connector.station_id, connector.evse_id, transaction_id, periods, reason, phases), lasts
 
 
 def _as_planned(
@@ -101,35 +189,43 @@ def _as_planned(
     plan: Plan,
     session_plan: SessionPlan,
     settings: ControlSettings,
-) -> tuple[tuple[LimitPeriod, ...], int | None]:
-    """What the plan asks for, and on how many phases; ``None``: nothing is said of them.
+) -> tuple[tuple[LimitPeriod, ...], int | None, bool]:
+    """What the plan asks for, on how many phases, and whether that lasts until an edge of the plan.
 
-    A write that changes the number of phases does not raise the current, and one that would add phases waits until the
-    current is as low as it is to be on them.
+    Of phases ``None``: nothing is said of them. A write that changes their number does not raise the current, and one
+    that would add phases waits until the current is as low as it is to be on them.
     """
     evse_id, evse = connector.evse_id, view.site.evses[connector.evse_id]
     held = told_phases(session, connector)
-    index = _slot_at(plan, view.at)
-    planned = session_plan.phases_used[index] if session_plan.phases_used and index is not None else 0
-    power_kw = session_plan.power_kw[index] if index is not None else 0.0
-    wanted = next_phases(connector.open_phases, planned, power_kw, evse.min_power_kw)
-    phases = held if wanted == THREE and held is None else wanted
-    own = session.vehicle.phases_used
-    feeder = view.feeders[evse_id]
-    if wanted is not None:
-        feeder = replace(feeder, phases_used=wanted if own is None else min(own, wanted))
-    periods = profile_of(
-        plan, session_plan, feeder, view.at, view.safe_kw[evse_id], settings, session.accepted_power_kw
-    )
+    feeder, phases = view.feeders[evse_id], held
+    if connector.open_phases is not None:
+        wanted = _wanted_phases(connector, plan, session_plan, view.at, evse.min_power_kw)
+        phases = held if wanted == THREE and held is None else wanted
+        own = session.vehicle.phases_used
+        if wanted is not None:
+            feeder = replace(feeder, phases_used=wanted if own is None else min(own, wanted))
+    pieces = _pieces_of(plan, session_plan, feeder, view.at, view.safe_kw[evse_id], settings, session.accepted_power_kw)
+    # Which pieces of too many are joined depends on how long each still lasts.
+    lasts = len(pieces) <= settings.greatest_periods and phases == held
+    periods = merged(shortened(pieces, settings.greatest_periods))
     if sleeps(session):
         # Held at zero it could not wake; while it sleeps the offer costs nothing.
         periods = (_at_least(periods[0], evse.power_kw(feeder.least_a)), *periods[1:])
     if phases == held:
-        return periods, held
+        return periods, held, lasts
     told_kw = bound_of(view, evse_id, settings).told_kw
     if phases == THREE and told_kw > periods[0].limit_kw + SAME_KW:
-        return periods, held
-    return clipped(periods, max(told_kw, evse.power_kw(feeder.least_a))), phases
+        return periods, held, lasts
+    return clipped(periods, max(told_kw, evse.power_kw(feeder.least_a))), phases, lasts
+
+
+def _wanted_phases(
+    connector: Connector, plan: Plan, session_plan: SessionPlan, at: datetime, least_on_three_kw: float
+) -> int | None:
+    index = _slot_at(plan, at)
+    planned = session_plan.phases_used[index] if session_plan.phases_used and index is not None else 0
+    power_kw = session_plan.power_kw[index] if index is not None else 0.0
+    return next_phases(connector.open_phases, planned, power_kw, least_on_three_kw)
 
 
 def _at_least(period: LimitPeriod, limit_kw: float) -> LimitPeriod:
@@ -138,8 +234,9 @@ def _at_least(period: LimitPeriod, limit_kw: float) -> LimitPeriod:
 
 
 def _slot_at(plan: Plan, at: datetime) -> int | None:
-    """The slot of a plan that holds ``at``; ``None``: it has run out."""
-    return next((index for index, (start, end) in enumerate(pairwise(plan.boundaries)) if start <= at < end), None)
+    """The slot of a plan that holds ``at``; ``None``: it has run out, or has not begun."""
+    index = bisect_right(plan.boundaries, at) - 1
+    return index if 0 <= index < len(plan.boundaries) - 1 else None
 
 
 def _told_again(
@@ -175,26 +272,46 @@ def profile_of(
     may, and is to get all that it takes, gets a margin on top: it shows when it takes more again. Power that the
     vehicle gives back is told as it is planned.
     """
+    pieces = _pieces_of(plan, session_plan, feeder, at, safe_kw, settings, accepted_kw)
+    return merged(shortened(pieces, settings.greatest_periods))
+
+
+def _pieces_of(
+    plan: Plan,
+    session_plan: SessionPlan,
+    feeder: Feeder,
+    at: datetime,
+    safe_kw: float,
+    settings: ControlSettings,
+    accepted_kw: float | None,
+) -> tuple[LimitPeriod, ...]:
+    """What `profile_of` tells, in as many pieces as there are."""
     span_end = min(at + timedelta(seconds=settings.profile_span_s), plan.boundaries[-1])
+    first = bisect_right(plan.boundaries, at, hi=len(session_plan.power_kw)) - 1
+    kw_per_a = feeder.kw_per_a
     periods = []
-    for index, power_kw in enumerate(session_plan.power_kw):
-        start, end = plan.boundaries[index], plan.boundaries[index + 1]
-        if end <= at:
+    told_kw = None
+    for index in range(max(0, first), len(session_plan.power_kw)):
+        power_kw, start = session_plan.power_kw[index], plan.boundaries[index]
+        if plan.boundaries[index + 1] <= at or power_kw == told_kw:
             continue
         if start >= span_end:
             break
+        told_kw = power_kw
         if power_kw < -SAME_KW:
             periods.append(LimitPeriod(max(start, at), 0.0, -power_kw))
             continue
-        wanted_a = max(0.0, power_kw) / feeder.kw_per_a
+        wanted_a = max(0.0, power_kw) / kw_per_a
         if accepted_kw and wanted_a > 0.0:
-            own_a, step_a = accepted_kw / feeder.kw_per_a, feeder.evse.current_step_a
+            own_a, step_a = accepted_kw / kw_per_a, feeder.evse.current_step_a
             if wanted_a > own_a - step_a:
-                wanted_a = max(wanted_a, own_a + settings.headroom_margin_kw / feeder.kw_per_a + step_a)
-        level_a = feeder.stepped_a(wanted_a)
-        periods.append(LimitPeriod(max(start, at), feeder.evse.power_kw(level_a)))
-    tail = LimitPeriod(max(span_end, at), safe_kw)
-    return merged(shortened([*falling(periods), tail], settings.greatest_periods))
+                wanted_a = max(wanted_a, own_a + settings.headroom_margin_kw / kw_per_a + step_a)
+        limit_kw = feeder.evse.power_kw(feeder.stepped_a(wanted_a))
+        periods.append(LimitPeriod(max(start, at), limit_kw))
+        if limit_kw == 0.0:
+            # Limits only fall from here on.
+            break
+    return (*falling(periods), LimitPeriod(max(span_end, at), safe_kw))
 
 
 def _may_be_due(view: GuardView, connector: Connector, session: Session, settings: ControlSettings) -> bool:

@@ -11,11 +11,30 @@ needs room in this one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
-from optimizer.control.bounds import Bound, BoundKind, bound_of, effective_state, fallback_limit_kw
-from optimizer.control.ceilings import AMPERE_SLACK, Ceiling, LoadPaths, LoadTally
+import numpy as np
+
+from optimizer.control.bounds import (
+    Bound,
+    BoundKind,
+    bound_lasts_until,
+    bound_of,
+    effective_state,
+    fallback_limit_kw,
+)
+from optimizer.control.ceilings import (
+    AMPERE_SLACK,
+    Ceiling,
+    CurrentCeiling,
+    Feeder,
+    FloatArray,
+    LoadPaths,
+    LoadShares,
+    LoadTally,
+)
+from optimizer.control.memory import ChangedEvses, GuardMemory
 from optimizer.control.phases import told_phases
 from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, is_for, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
@@ -27,7 +46,8 @@ from optimizer.control.view import (
     metered_import_exceeds,
 )
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
-from optimizer.domain.ids import EvseId
+from optimizer.domain.ids import CircuitId, EvseId
+from optimizer.domain.site import Phase, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +71,115 @@ class GuardDecision:
         return self.reductions + self.increases
 
 
+@dataclass
+class _Counted:
+    """What every EVSE counts at, kept from look to look; arrays are in the order of the site's EVSEs."""
+
+    site: Site | None = None
+    settings: ControlSettings | None = None
+    safe_kw: Mapping[EvseId, float] = field(default_factory=dict)
+    at: datetime | None = None
+    overloaded: bool = False
+    overdraws: Mapping[EvseId, int] = field(default_factory=dict)
+    changed: ChangedEvses = field(default_factory=ChangedEvses)
+    place: Mapping[EvseId, int] = field(default_factory=dict)
+    bounds: Mapping[EvseId, Bound] = field(default_factory=dict)
+    ends: dict[EvseId, datetime] = field(default_factory=dict)
+    may_a: FloatArray = field(default_factory=lambda: np.zeros(0))
+    expected_a: FloatArray = field(default_factory=lambda: np.zeros(0))
+    starting_a: FloatArray = field(default_factory=lambda: np.zeros(0))
+    counted_kw: FloatArray = field(default_factory=lambda: np.zeros(0))
+    counted_before_kw: FloatArray = field(default_factory=lambda: np.zeros(0))
+    sent_s: FloatArray = field(default_factory=lambda: np.zeros(0))
+    starts_differ: bool = True
+
+    def begin(self, view: GuardView, settings: ControlSettings) -> None:
+        """Forget everything, for what stands there or is chosen is another."""
+        self.site, self.settings, self.safe_kw = view.site, settings, view.safe_kw
+        self.changed, self.ends, self.bounds = ChangedEvses(), {}, {}
+        self.place = {evse_id: place for place, evse_id in enumerate(view.site.evses)}
+        count = len(self.place)
+        self.may_a, self.expected_a = np.zeros(count), np.zeros(count)
+        self.starting_a, self.sent_s = np.zeros(count), np.zeros(count)
+        self.counted_kw, self.counted_before_kw = np.zeros(count), np.zeros(count)
+
+    def due(self, view: GuardView, *, overloaded: bool) -> Iterable[EvseId]:
+        """The EVSEs that may count at something else than at the look before."""
+        changed = self.changed.take(view.connectors, view.sessions)
+        if not self.bounds or overloaded or self.overloaded or self.at is None or view.at < self.at:
+            return view.site.evses
+        due = dict.fromkeys(changed)
+        due.update(dict.fromkeys(evse_id for evse_id, end in self.ends.items() if end <= view.at))
+        if view.overdraws or self.overdraws:
+            due.update(dict.fromkeys([*view.overdraws, *self.overdraws]))
+        return due
+
+    def counted_when_read_kw(self, view: GuardView) -> float:
+        """What all counted at when the site meter was read: a raise since then explains nothing of the reading [kW]."""
+        if view.meter is None:
+            return float(self.counted_kw.sum())
+        sent_since = self.sent_s > view.meter.at.timestamp()
+        return float(np.where(sent_since, self.counted_before_kw, self.counted_kw).sum())
+
+    def note(self, view: GuardView, evse_id: EvseId, bound: Bound, settings: ControlSettings) -> None:
+        """Enter what an EVSE counts at into the arrays; an idle one counts by the room that is kept for it."""
+        place, evse, feeder = self.place[evse_id], view.site.evses[evse_id], view.feeders[evse_id]
+        is_idle = bound.kind is BoundKind.IDLE and settings.concurrent_starts is not None
+        starting_a = evse.current_a(bound.may_kw) if is_idle else 0.0
+        if starting_a != self.starting_a[place]:
+            self.starting_a[place] = starting_a
+            self.starts_differ = True
+        self.may_a[place] = 0.0 if is_idle else min(evse.current_a(bound.may_kw), evse.max_current_a)
+        self.expected_a[place] = 0.0 if is_idle else min(evse.current_a(bound.expected_kw), evse.max_current_a)
+        # Idle EVSEs draw nothing: what the site meter shows beyond all others is a load that nobody has told of.
+        setpoint = view.connectors[evse_id].setpoint
+        before_kw = bound.may_kw if setpoint is None else min(bound.may_kw, setpoint.bound_before_kw)
+        self.sent_s[place] = 0.0 if setpoint is None else setpoint.sent_at.timestamp()
+        self.counted_kw[place] = 0.0 if is_idle else feeder.permitted_kw(bound.may_kw)
+        self.counted_before_kw[place] = 0.0 if is_idle else feeder.permitted_kw(before_kw)
+
+
+@dataclass
+class _Paths:
+    """Shares of the plugs in the ceilings, and room kept for starts, while feeders and circuits are the same."""
+
+    feeders: Mapping[EvseId, Feeder] = field(default_factory=dict)
+    places: tuple[tuple[CircuitId, Phase | None], ...] = ()
+    shares: LoadShares | None = None
+    reserves: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+
 @dataclass(frozen=True)
 class _Count:
     """What every EVSE counts at, and the limits that the sums must keep."""
 
     view: GuardView
     settings: ControlSettings
-    bounds: Mapping[EvseId, Bound]
+    counted: _Counted
     paths: LoadPaths
     paths_for_raises: LoadPaths
-    starting_a: Mapping[EvseId, float]
+    reserves: FloatArray
 
-    def tally(self, levels_kw: Mapping[EvseId, float], paths: LoadPaths) -> LoadTally:
-        """The sums at the given limits [kW]; idle EVSEs count by the room that is kept for them."""
-        levels_a = {
-            evse_id: 0.0 if evse_id in self.starting_a else self.amps(evse_id, level_kw)
-            for evse_id, level_kw in levels_kw.items()
-        }
-        starts = self.settings.concurrent_starts or 0
-        return LoadTally(paths, levels_a, self.starting_a, starts)
+    @property
+    def bounds(self) -> Mapping[EvseId, Bound]:
+        """What every EVSE may draw at most."""
+        return self.counted.bounds
+
+    def tally_for_cuts(self, expected_a: FloatArray) -> LoadTally:
+        """The sums at what is expected [A]; idle EVSEs count by the room that is kept for them."""
+        return LoadTally.counted(self.paths, expected_a, self.reserves)
+
+    def tally_for_raises(self) -> LoadTally:
+        """The sums at all that every EVSE may draw."""
+        return LoadTally.counted(self.paths_for_raises, self.counted.may_a, self.reserves)
+
+    def expected_a(self, wished_kw: Mapping[EvseId, float]) -> FloatArray:
+        """What is expected at each plug where wishes below it are kept [A], shape (EVSEs,)."""
+        levels_a = self.counted.expected_a.copy()
+        for evse_id, wish_kw in wished_kw.items():
+            place = self.counted.place[evse_id]
+            levels_a[place] = min(levels_a[place], self.amps(evse_id, wish_kw))
+        return levels_a
 
     def amps(self, evse_id: EvseId, limit_kw: float) -> float:
         """The current at the plug that a limit permits [A]."""
@@ -92,17 +202,34 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
     view, wishes = with_room_for_phases(view, wishes, settings)
     count = _count(view, settings)
     bounds = count.bounds
-    order = priority_order(view, [evse_id for evse_id, bound in bounds.items() if bound.steerable])
-    wished = {command.evse_id: command for command in wishes}
-    wished_kw = {evse_id: count.soon_kw(wished[evse_id].periods) for evse_id in order if evse_id in wished}
-    expected = count.tally(
-        {
-            evse_id: min(bound.expected_kw, wished_kw.get(evse_id, bound.expected_kw))
-            for evse_id, bound in bounds.items()
-        },
-        count.paths,
+    wished = {command.evse_id: command for command in wishes if bounds[command.evse_id].steerable}
+    wished_kw = {evse_id: count.soon_kw(command.periods) for evse_id, command in wished.items()}
+    releases = tuple(command for command in wishes if command.evse_id not in view.sessions)
+    expected_a = count.expected_a(wished_kw)
+    exceeded = tuple(count.paths.exceeded_by(expected_a, count.reserves))
+    if not exceeded and not wished:
+        return GuardDecision(releases, (), bounds, ())
+    concerned = [evse_id for evse_id, bound in bounds.items() if bound.steerable] if exceeded else wished
+    order = priority_order(view, concerned)
+    cuts_a, stops = _cuts(count, expected_a, order) if exceeded else ({}, ())
+    granted_a = grant(
+        count.tally_for_raises(),
+        order,
+        {evse_id: count.amps(evse_id, wish_kw) for evse_id, wish_kw in wished_kw.items()},
+        {evse_id: count.amps(evse_id, bounds[evse_id].told_kw) for evse_id in order},
+        cuts_a,
+        _kept_free_kw(view, settings),
     )
-    exceeded = tuple(expected.exceeded())
+    reductions, increases = _commands(count, wished, granted_a, exceeded)
+    return GuardDecision((*releases, *reductions), increases, bounds, exceeded, stops)
+
+
+def _cuts(
+    count: _Count, expected_a: FloatArray, order: Sequence[EvseId]
+) -> tuple[dict[EvseId, float], tuple[EvseId, ...]]:
+    """The level that each EVSE is cut to [A], and whose transaction must end."""
+    bounds, settings = count.bounds, count.settings
+    expected = count.tally_for_cuts(expected_a)
     before_a = dict(expected.levels_a)
     cut(expected, [evse_id for evse_id in reversed(order) if not is_overdue(bounds[evse_id], settings)])
     # One that counts at more than it was told, for it did not answer, is told no more than before by being cut.
@@ -111,48 +238,28 @@ def decide(view: GuardView, wishes: Sequence[LimitCommand], settings: ControlSet
         for evse_id in order
         if expected.levels_a[evse_id] < before_a[evse_id]
     }
-    stops = stops_needed(view, expected, reversed(order), settings)
-    granted_a = grant(
-        count.tally({evse_id: bound.may_kw for evse_id, bound in bounds.items()}, count.paths_for_raises),
-        order,
-        {evse_id: count.amps(evse_id, wish_kw) for evse_id, wish_kw in wished_kw.items()},
-        {evse_id: count.amps(evse_id, bounds[evse_id].told_kw) for evse_id in order},
-        cuts_a,
-        _kept_free_kw(view, settings),
-    )
-    reductions, increases = _commands(count, wished, granted_a, exceeded)
-    releases = tuple(command for command in wishes if command.evse_id not in view.sessions)
-    return GuardDecision((*releases, *reductions), increases, bounds, exceeded, stops)
+    return cuts_a, stops_needed(count.view, expected, reversed(order), settings)
 
 
 def _count(view: GuardView, settings: ControlSettings) -> _Count:
-    bounds = all_bounds(view, settings)
-    starting_a = {
-        evse_id: view.site.evses[evse_id].current_a(bound.may_kw)
-        for evse_id, bound in bounds.items()
-        if bound.kind is BoundKind.IDLE and settings.concurrent_starts is not None
-    }
-    # Idle EVSEs draw nothing: what the site meter shows beyond all others is a load that nobody has told of.
-    counted_kw = sum(
-        view.feeders[evse_id].permitted_kw(_counted_then_kw(view, bound, evse_id))
-        for evse_id, bound in bounds.items()
-        if evse_id not in starting_a
-    )
-    base = base_load(view, counted_kw, settings)
-    paths = paths_for_raises = LoadPaths.of(view.site, ceilings_in_force(view, base, settings), view.feeders)
+    counted = _counted(view, settings)
+    base = base_load(view, counted.counted_when_read_kw(view), settings)
+    ceilings = ceilings_in_force(view, base, settings)
+    memo = view.memory.part(_Paths)
+    places = tuple((one.circuit_id, one.phase if isinstance(one, CurrentCeiling) else None) for one in ceilings)
+    if memo.shares is None or memo.feeders is not view.feeders or memo.places != places:
+        memo.feeders, memo.places = view.feeders, places
+        memo.shares = LoadShares.of(view.site, ceilings, view.feeders)
+        counted.starts_differ = True
+    if counted.starts_differ:
+        starts = settings.concurrent_starts or 0
+        memo.reserves = memo.shares.reserves(counted.starting_a, starts, len(ceilings))
+        counted.starts_differ = False
+    paths = paths_for_raises = LoadPaths(ceilings, view.feeders, memo.shares)
     base_raised = base_for_raises(view, base, settings)
     if base_raised is not base:
-        ceilings = ceilings_in_force(view, base_raised, settings)
-        paths_for_raises = LoadPaths.of(view.site, ceilings, view.feeders)
-    return _Count(view, settings, bounds, paths, paths_for_raises, starting_a)
-
-
-def _counted_then_kw(view: GuardView, bound: Bound, evse_id: EvseId) -> float:
-    """What an EVSE counted at when the site meter was read: a raise since then explains nothing of the reading [kW]."""
-    setpoint = view.connectors[evse_id].setpoint
-    if view.meter is None or setpoint is None or setpoint.sent_at <= view.meter.at:
-        return bound.may_kw
-    return min(bound.may_kw, setpoint.bound_before_kw)
+        paths_for_raises = replace(paths, ceilings=ceilings_in_force(view, base_raised, settings))
+    return _Count(view, settings, counted, paths, paths_for_raises, memo.reserves)
 
 
 def with_room_for_phases(
@@ -169,9 +276,10 @@ def with_room_for_phases(
         if command.phases is None or len(feeder.phases) >= command.phases or command.evse_id not in view.sessions:
             kept.append(command)
             continue
-        trial = replace(view, on_all_phases=view.on_all_phases | {command.evse_id})
+        tried = view.on_all_phases | {command.evse_id}
+        trial = replace(view, on_all_phases=tried, memory=GuardMemory())
         count = _count(trial, settings)
-        tally = count.tally({evse_id: bound.may_kw for evse_id, bound in count.bounds.items()}, count.paths_for_raises)
+        tally = count.tally_for_raises()
         level_a = max(tally.levels_a[command.evse_id], count.amps(command.evse_id, count.soon_kw(command.periods)))
         if tally.greatest_fit_a(command.evse_id, _kept_free_kw(view, settings)) >= level_a - AMPERE_SLACK:
             view = trial
@@ -179,10 +287,28 @@ def with_room_for_phases(
     return view, tuple(kept)
 
 
-def all_bounds(view: GuardView, settings: ControlSettings) -> dict[EvseId, Bound]:
+def all_bounds(view: GuardView, settings: ControlSettings) -> Mapping[EvseId, Bound]:
     """What every EVSE may draw at most."""
+    return _counted(view, settings).bounds
+
+
+def _counted(view: GuardView, settings: ControlSettings) -> _Counted:
+    """What every EVSE counts at now; only those are worked out anew of which something has changed."""
+    counted = view.memory.part(_Counted)
+    if counted.site is not view.site or counted.settings is not settings or counted.safe_kw is not view.safe_kw:
+        counted.begin(view, settings)
     overloaded = metered_import_exceeds(view, settings)
-    return {evse_id: bound_of(view, evse_id, settings, overloaded=overloaded) for evse_id in view.site.evses}
+    fresh = {}
+    for evse_id in counted.due(view, overloaded=overloaded):
+        bound = bound_of(view, evse_id, settings, overloaded=overloaded)
+        counted.ends[evse_id] = bound_lasts_until(view, evse_id, settings)
+        if counted.bounds.get(evse_id) != bound:
+            fresh[evse_id] = bound
+        counted.note(view, evse_id, bound, settings)
+    if fresh:
+        counted.bounds = {**counted.bounds, **fresh}
+    counted.at, counted.overloaded, counted.overdraws = view.at, overloaded, view.overdraws
+    return counted
 
 
 def _kept_free_kw(view: GuardView, settings: ControlSettings) -> float:

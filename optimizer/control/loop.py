@@ -24,6 +24,9 @@ from optimizer.ports import ChargerGateway, Clock, Stores
 
 _LOG = logging.getLogger(__name__)
 
+REST_PER_STEP = 9.0
+"""Time for which events are gathered after a control step, as a multiple of its length, up to the period."""
+
 Assembler = Callable[[SiteSnapshot, Mapping[EvseId, float]], ChargingProblem]
 """States the problem of a snapshot, with the load of EVSEs that cannot be steered."""
 Planner = Callable[[ChargingProblem], Awaitable[PlanOutcome]]
@@ -76,12 +79,11 @@ class ControlLoop:
         self._recording = recording
         self._one_at_a_time = asyncio.Lock()
         self._wanted = asyncio.Event()
-        self._reasons: list[str] = []
+        self._reasons: dict[str, None] = {}
 
     def request_replan(self, reason: str) -> None:
         """Plan anew soon; requests that come together lead to one plan."""
-        if reason not in self._reasons:
-            self._reasons.append(reason)
+        self._reasons[reason] = None
         self._wanted.set()
         self._watch.look_soon()
 
@@ -97,7 +99,9 @@ class ControlLoop:
         async with self._one_at_a_time:
             now = self._clock.now()
             await self._give_up_no_shows(now)
-            snapshot = await observe(self._site, self._stores, self._gateway, self._sources, now, self._settings)
+            snapshot = await observe(
+                self._site, self._stores, self._gateway, self._sources, now, self._settings, self._sender.memory
+            )
             fixed_kw = fixed_load_kw(await self._sender.view(), self._settings)
             outcome = await self._planner(self._assembler(snapshot, fixed_kw))
             seen = self._recording(snapshot, fixed_kw) if self._recording is not None else None
@@ -115,8 +119,9 @@ class ControlLoop:
     async def _plan_for_ever(self) -> None:
         trigger = "start"
         while True:
+            begun = self._clock.now()
             await self._supervised("control step", self.step(trigger))
-            trigger = await self._next_trigger()
+            trigger = await self._next_trigger(REST_PER_STEP * (self._clock.now() - begun).total_seconds())
 
     async def _guard_for_ever(self) -> None:
         while True:
@@ -130,11 +135,16 @@ class ControlLoop:
         except Exception:  # noqa: BLE001
             _LOG.exception("site %s: the %s failed; going on with the next one", self._site.id, name)
 
-    async def _next_trigger(self) -> str:
-        """Wait for the period's end or a request; requests of a short while are gathered."""
+    async def _next_trigger(self, rest_s: float) -> str:
+        """Wait for the period's end or a request; requests of a while are gathered.
+
+        Args:
+            rest_s: Least time for that, so that planning leaves the processor to others [s].
+        """
         if await first_of(self._wanted, self._clock, self._settings.replan_period_s):
-            await self._clock.sleep(self._settings.replan_gather_s)
-        reasons, self._reasons = self._reasons, []
+            rest_s = min(rest_s, self._settings.replan_period_s)
+            await self._clock.sleep(max(self._settings.replan_gather_s, rest_s))
+        reasons, self._reasons = self._reasons, {}
         self._wanted.clear()
         return ", ".join(reasons) or "period"
 

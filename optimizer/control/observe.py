@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import is_not
 
 from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
+from optimizer.control.memory import ChangedEvses, GuardMemory
 from optimizer.control.phases import can_switch, open_phases
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
-from optimizer.domain.charger import Connector, ConnectorStatus, LimitState
+from optimizer.domain.charger import Connector, ExternalLimit, LimitState
 from optimizer.domain.event import GridEvent, GridEventStatus
-from optimizer.domain.ids import EvseId
+from optimizer.domain.ids import EvseId, SessionId
 from optimizer.domain.metering import MeterSample, SiteMeterReading
 from optimizer.domain.plan import Plan
 from optimizer.domain.reservation import ReservationStatus
@@ -48,11 +50,11 @@ async def observe_guard(
     at: datetime,
     safe_kw: Mapping[EvseId, float],
     settings: ControlSettings,
+    memory: GuardMemory | None = None,
 ) -> GuardView:
-    """Read what the guard needs."""
-    sessions = await stores.sessions.sessions(site.id, active_only=True)
-    session_at = {session.evse_id: session for session in sessions}
-    connectors = await _connectors(site, stores, gateway, session_at, at, settings)
+    """Read what the guard needs; with a ``memory`` of earlier looks only what has changed is worked out anew."""
+    memory = memory or GuardMemory()
+    _, session_at, connectors = await _occupancy(site, stores, gateway, at, settings, memory)
     until = at + timedelta(seconds=settings.lookahead_s)
     events = await stores.grid_events.events(site.id, at, until + timedelta(microseconds=1))
     view = GuardView(
@@ -64,8 +66,10 @@ async def observe_guard(
         meter=await stores.meters.latest_site_reading(site.id),
         safe_kw=safe_kw,
         overdraws={},
+        memory=memory,
     )
-    return replace(view, overdraws=await _overdraws(view, stores, settings))
+    overdraws = await _overdraws(view, stores, settings)
+    return replace(view, overdraws=overdraws) if overdraws else view
 
 
 async def observe(
@@ -75,6 +79,7 @@ async def observe(
     sources: Sources,
     at: datetime,
     settings: ControlSettings,
+    memory: GuardMemory | None = None,
 ) -> SiteSnapshot:
     """Read everything that one plan is made of.
 
@@ -82,9 +87,8 @@ async def observe(
     measured or, for the building, from the greatest load.
     """
     end = at + timedelta(hours=settings.horizon_h)
-    sessions = await stores.sessions.sessions(site.id, active_only=True)
-    session_at = {session.evse_id: session for session in sessions}
-    connectors = await _connectors(site, stores, gateway, session_at, at, settings)
+    memory = memory or GuardMemory()
+    sessions, _, connectors = await _occupancy(site, stores, gateway, at, settings, memory)
     previous = await stores.plans.latest_plan(site.id)
     import_prices, export_prices, demand = await _prices(site, stores, sources, previous, at, end)
     meter = await stores.meters.latest_site_reading(site.id)
@@ -109,36 +113,59 @@ async def observe(
     )
 
 
-async def _connectors(
+_Row = tuple[Connector, SessionId | None, bool, tuple[ExternalLimit, ...], tuple[int, ...] | None]
+"""What a connector is put together from: as stored, the session on it, online or not, limits of others, phases."""
+
+
+@dataclass
+class _Occupancy:
+    """What was last read of the stations, and what it came to; the same mappings while nothing has changed."""
+
+    site: Site | None = None
+    sessions: tuple[Session, ...] = ()
+    session_at: Mapping[EvseId, Session] = field(default_factory=dict)
+    rows: dict[EvseId, _Row] = field(default_factory=dict)
+    connectors: Mapping[EvseId, Connector] = field(default_factory=dict)
+
+
+async def _occupancy(
     site: Site,
     stores: Stores,
     gateway: ChargerGateway,
-    session_at: Mapping[EvseId, Session],
     at: datetime,
     settings: ControlSettings,
-) -> dict[EvseId, Connector]:
+    memory: GuardMemory,
+) -> tuple[tuple[Session, ...], Mapping[EvseId, Session], Mapping[EvseId, Connector]]:
+    """All sessions, the vehicle at each EVSE that has one, and every EVSE as last known, ``online`` filled in."""
+    memo = memory.part(_Occupancy)
+    sessions = await stores.sessions.sessions(site.id, active_only=True)
     known = {connector.evse_id: connector for connector in await stores.connectors.connectors(site.id)}
+    if memo.site is not site:
+        memo.site, memo.rows, memo.connectors = site, {}, {}
+    if len(sessions) != len(memo.sessions) or any(map(is_not, sessions, memo.sessions)):
+        memo.sessions, memo.session_at = sessions, {session.evse_id: session for session in sessions}
     online = {station.id: gateway.is_online(station.id) for station in site.stations}
-    connectors = {}
-    for evse in site.evses.values():
-        session, held = session_at.get(evse.id), known.get(evse.id)
-        connector = Connector(
-            evse.id,
-            evse.station_id,
-            online=online[evse.station_id],
-            status=held.status if held else ConnectorStatus.UNKNOWN,
-            session_id=session.id if session else None,
-            setpoint=held.setpoint if held else None,
-            safe_default_kw=held.safe_default_kw if held else None,
-            last_sample=held.last_sample if held else None,
-            external_limits=gateway.external_limits(evse.id),
-        )
+    fresh = {}
+    for evse_id, evse in site.evses.items():
+        session, before = memo.session_at.get(evse_id), memo.rows.get(evse_id)
+        session_id = session.id if session is not None else None
+        held = known[evse_id]
+        phases = None
         if can_switch(evse):
-            willing = gateway.switches_phases(evse.id)
-            numbers = open_phases(evse, session, connector, at, settings, willing=willing)
-            connector = replace(connector, open_phases=numbers)
-        connectors[evse.id] = connector
-    return connectors
+            willing = gateway.switches_phases(evse_id)
+            phases = open_phases(evse, session, held, at, settings, willing=willing)
+        row = (held, session_id, online[evse.station_id], gateway.external_limits(evse_id), phases)
+        if before is None or row[0] is not before[0] or row[1:] != before[1:]:
+            memo.rows[evse_id] = row
+            fresh[evse_id] = _seen_connector(row)
+    if fresh:
+        memo.connectors = {**memo.connectors, **fresh}
+    return memo.sessions, memo.session_at, memo.connectors
+
+
+def _seen_connector(row: _Row) -> Connector:
+    held, session_id, online, external_limits, phases = row
+    return replace(held, online=online, session_id=session_id, external_limits=external_limits, open_phases=phases)
 
 
 def _not_cancelled(events: tuple[GridEvent, ...]) -> tuple[GridEvent, ...]:
@@ -146,10 +173,25 @@ def _not_cancelled(events: tuple[GridEvent, ...]) -> tuple[GridEvent, ...]:
     return tuple(event for event in events if event.status not in over)
 
 
+@dataclass
+class _Suspects:
+    """EVSEs whose newest sample is above their limit."""
+
+    settings: ControlSettings | None = None
+    changed: ChangedEvses = field(default_factory=ChangedEvses)
+    evse_ids: set[EvseId] = field(default_factory=set)
+
+
 async def _overdraws(view: GuardView, stores: Stores, settings: ControlSettings) -> dict[EvseId, int]:
     """Samples in a row above the limit, only of EVSEs whose newest sample is above it; one look-up for all."""
-    newest = [connector.last_sample for connector in view.connectors.values() if connector.last_sample is not None]
-    suspects = {sample.evse_id for sample in newest if _is_overdrawn(view, sample, settings)}
+    memo = view.memory.part(_Suspects)
+    if memo.settings is not settings:
+        memo.settings, memo.changed, memo.evse_ids = settings, ChangedEvses(), set()
+    for evse_id in memo.changed.take(view.connectors, view.sessions):
+        sample = view.connectors[evse_id].last_sample
+        is_suspect = sample is not None and _is_overdrawn(view, sample, settings)
+        (memo.evse_ids.add if is_suspect else memo.evse_ids.discard)(evse_id)
+    suspects = memo.evse_ids
     if not suspects:
         return {}
     start = view.at - timedelta(seconds=settings.tracking_window_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, phase_voltage_v, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, standing_ceilings
 from optimizer.domain.ids import EvseId
 from optimizer.domain.site import Site
 from optimizer.errors import InvalidConfiguration
@@ -26,7 +26,7 @@ def safe_defaults_kw(site: Site, *, deal_all: bool = False) -> dict[EvseId, floa
         InvalidConfiguration: A limit does not even carry the greatest building load; the text names circuit and fix.
     """
     building_kw = site.greatest_building_kw
-    per_phase_a = building_kw * 1000.0 / (3.0 * phase_voltage_v(site))
+    per_phase_a = building_kw * 1000.0 / (3.0 * site.phase_voltage_v)
     base = BaseLoad(building_kw, building_kw, (per_phase_a, per_phase_a, per_phase_a))
     feeders = {evse_id: Feeder(evse) for evse_id, evse in site.evses.items()}
     tally = LoadTally(LoadPaths.of(site, standing_ceilings(site, base), feeders), {})

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from optimizer.control.bounds import bound_of, fallback_limit_kw, verified
 from optimizer.control.dispatch import dispatch
 from optimizer.control.guard import GuardDecision, decide
+from optimizer.control.memory import GuardMemory
 from optimizer.control.observe import observe_guard
 from optimizer.control.pauses import zero_stretches
 from optimizer.control.phases import doubted_order, order_of, ordered, watched_phases, without_refused
@@ -63,12 +64,14 @@ class LimitSender:
         on_phases_switched: Callable[[SessionId, datetime], Awaitable[None]],
     ) -> None:
         self._site = site
+        self._evse_ids = {station.id: [evse.id for evse in station.evses] for station in site.stations}
         self._stores = stores
         self._gateway = gateway
         self._clock = clock
         self._settings = settings
         self._on_pauses = on_pauses
         self._on_phases_switched = on_phases_switched
+        self.memory = GuardMemory()
         self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site, deal_all=settings.deal_all_when_blind)
         self._turn = asyncio.Lock()
         self._newest: dict[EvseId, Setpoint] = {}
@@ -87,7 +90,9 @@ class LimitSender:
     async def view(self) -> GuardView:
         """What the guard knows now."""
         now = self._clock.now()
-        return await observe_guard(self._site, self._stores, self._gateway, now, self.safe_kw, self._settings)
+        return await observe_guard(
+            self._site, self._stores, self._gateway, now, self.safe_kw, self._settings, self.memory
+        )
 
     async def keep_limits(self) -> tuple[GuardView, GuardDecision]:
         """Bring the stations towards the plan as far as is safe now, and cut what is not."""
@@ -151,10 +156,9 @@ class LimitSender:
         What an EVSE may draw meanwhile is the greatest of its last profile and of the default that then holds.
         """
         self._contacts[station_id] += 1
-        for evse_id, evse in self._site.evses.items():
-            if evse.station_id == station_id:
-                self._defaults_confirmed.pop(evse_id, None)
-                self._default_retry_at.pop(evse_id, None)
+        for evse_id in self._evse_ids.get(station_id, ()):
+            self._defaults_confirmed.pop(evse_id, None)
+            self._default_retry_at.pop(evse_id, None)
         self._doubtful.add(station_id)
         async with self._turn:
             if station_id not in self._doubtful:
@@ -201,21 +205,26 @@ class LimitSender:
 
     async def _verify(self, view: GuardView) -> GuardView:
         """Keep the proof for every setpoint that the meter now shows to be kept, its number of phases included."""
-        connectors = dict(view.connectors)
-        for evse_id, connector in view.connectors.items():
-            if connector.setpoint is None:
-                continue
-            shown = verified(view, evse_id, self._settings) or connector.setpoint
+        waiting = {
+            evse_id: setpoint
+            for evse_id, connector in view.connectors.items()
+            if (setpoint := connector.setpoint) is not None
+            and (setpoint.state is LimitState.ACCEPTED or setpoint.phase_order is not None)
+        }
+        proofs = {}
+        for evse_id, setpoint in waiting.items():
+            connector = view.connectors[evse_id]
+            shown = verified(view, evse_id, self._settings) or setpoint
             if evse_id in view.sessions and shown.phase_order is not None:
                 sample = fresh_sample(connector, view.at, self._settings)
                 evse = self._site.evses[evse_id]
                 shown = watched_phases(shown, connector, evse, sample, view.at, self._settings)
-                if shown.obeys_phases is False and connector.setpoint.obeys_phases is not False:
+                if shown.obeys_phases is False and setpoint.obeys_phases is not False:
                     _LOG.warning("EVSE %s was told to charge on one phase and is not seen to: it stays on all", evse_id)
-            if shown is not connector.setpoint:
+            if shown is not setpoint:
                 await self._stores.connectors.save_setpoint(shown)
-                connectors[evse_id] = replace(connector, setpoint=shown)
-        return replace(view, connectors=connectors)
+                proofs[evse_id] = replace(connector, setpoint=shown)
+        return replace(view, connectors={**view.connectors, **proofs}) if proofs else view
 
     async def _start(
         self, commands: Sequence[LimitCommand], view: GuardView, decision: GuardDecision

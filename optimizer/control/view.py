@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from optimizer.control.ceilings import BaseLoad, Ceiling, Feeder, PowerCeiling, phase_voltage_v, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Ceiling, Feeder, PowerCeiling, standing_ceilings
+from optimizer.control.memory import ChangedEvses, GuardMemory
 from optimizer.control.phases import phases_of
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Connector
@@ -21,6 +22,17 @@ SAME_MOMENT_S = 5.0
 """A station's sample and a site reading this close belong to one moment [s]; meters do not tick together."""
 UNEXPLAINED_SHARE = 0.02
 """Part of the counted load that may be missing between two meters of class 1 before it counts as a load of its own."""
+
+_UNKNOWN = Vehicle()
+
+
+@dataclass
+class _Feeders:
+    """Feeders as last seen; the same mapping while none has changed."""
+
+    site: Site | None = None
+    changed: ChangedEvses = field(default_factory=ChangedEvses)
+    known: Mapping[EvseId, Feeder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,18 +57,27 @@ class GuardView:
     """Samples in a row in which an EVSE drew more than it was allowed; missing: none."""
     on_all_phases: frozenset[EvseId] = frozenset()
     """EVSEs that are about to be told to charge on three phases again; they count on all of them already."""
+    memory: GuardMemory = field(default_factory=GuardMemory, repr=False, compare=False)
+    """What was worked out at earlier looks; a view of what is only tried has one of its own."""
 
     @cached_property
-    def feeders(self) -> dict[EvseId, Feeder]:
+    def feeders(self) -> Mapping[EvseId, Feeder]:
         """How each EVSE loads its circuits, with the phases that its vehicle is known to be on."""
-        feeders = {}
-        for evse_id, evse in self.site.evses.items():
+        memo = self.memory.part(_Feeders)
+        if memo.site is not self.site:
+            memo.site, memo.changed, memo.known = self.site, ChangedEvses(), {}
+        fresh = {}
+        for evse_id in memo.changed.take(self.connectors, self.sessions):
             session, connector = self.sessions.get(evse_id), self.connectors[evse_id]
-            vehicle = session.vehicle if session is not None else Vehicle()
+            vehicle = session.vehicle if session is not None else _UNKNOWN
             takes_zero = connector.setpoint is None or connector.setpoint.takes_zero
             phases = vehicle.phases_used if evse_id in self.on_all_phases else phases_of(session, connector)
-            feeders[evse_id] = Feeder(evse, phases, vehicle.min_current_a, takes_zero)
-        return feeders
+            feeder = Feeder(self.site.evses[evse_id], phases, vehicle.min_current_a, takes_zero)
+            if memo.known.get(evse_id) != feeder:
+                fresh[evse_id] = feeder
+        if fresh:
+            memo.known = {**memo.known, **fresh}
+        return memo.known
 
     def fresh_meter(self, settings: ControlSettings) -> SiteMeterReading | None:
         """The site meter's reading, unless it is too old to be believed."""
@@ -122,7 +143,7 @@ def base_for_raises(view: GuardView, base: BaseLoad, settings: ControlSettings) 
 
 
 def _balanced_base(site: Site, import_kw: float, fuse_kw: float) -> BaseLoad:
-    per_phase_a = max(0.0, fuse_kw * 1000.0 / (3.0 * phase_voltage_v(site)))
+    per_phase_a = max(0.0, fuse_kw * 1000.0 / (3.0 * site.phase_voltage_v))
     return BaseLoad(import_kw, fuse_kw, (per_phase_a, per_phase_a, per_phase_a))
 
 
@@ -130,7 +151,7 @@ def _with_metered_phases(site: Site, base: BaseLoad, reading: SiteMeterReading, 
     """Raise the current of a phase that the connection's meter shows to carry more than is explained."""
     if reading.current_a is None:
         return base
-    ev_a = counted_kw * 1000.0 / phase_voltage_v(site)  # as if every EVSE were on this one phase: never too little
+    ev_a = counted_kw * 1000.0 / site.phase_voltage_v  # as if every EVSE were on this one phase: never too little
     raised = tuple(
         max(base_a, metered_a - ev_a) for base_a, metered_a in zip(base.phase_a, reading.current_a, strict=True)
     )

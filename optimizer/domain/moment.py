@@ -14,6 +14,8 @@ def require_utc(field: str, value: datetime) -> datetime:
     Raises:
         InvalidInput: The datetime is naive.
     """
+    if value.tzinfo is UTC:
+        return value
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidInput(field, value.isoformat(), "give a UTC offset, for example 2026-03-01T08:00:00Z")
     return value.astimezone(UTC)

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
 from math import isfinite
+from operator import lt
 
 from optimizer.domain.moment import Interval, hours_between, require_utc
 from optimizer.errors import InvalidInput
@@ -16,7 +17,9 @@ from optimizer.errors import InvalidInput
 def _checked_boundaries(boundaries: tuple[datetime, ...], value_count: int) -> tuple[datetime, ...]:
     if len(boundaries) != value_count + 1 or not value_count:
         raise InvalidInput("boundaries", len(boundaries), f"give {value_count + 1} boundaries for {value_count} values")
-    utc = tuple(require_utc("boundaries", boundary) for boundary in boundaries)
+    utc = tuple([require_utc("boundaries", boundary) for boundary in boundaries])
+    if all(map(lt, utc, utc[1:])):
+        return utc
     for earlier, later in pairwise(utc):
         if later <= earlier:
             raise InvalidInput("boundaries", later.isoformat(), f"must be after {earlier.isoformat()}")
@@ -34,6 +37,8 @@ class PowerSeries:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boundaries", _checked_boundaries(self.boundaries, len(self.values_kw)))
+        if all(map(isfinite, self.values_kw)):
+            return
         for index, value in enumerate(self.values_kw):
             if not isfinite(value):
                 raise InvalidInput(f"values_kw[{index}]", value, "give a finite number")

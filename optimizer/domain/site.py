@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from math import sqrt
 
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId
 from optimizer.errors import InvalidInput
@@ -262,6 +263,15 @@ class Site:
     def circuit_by_id(self) -> dict[CircuitId, Circuit]:
         """All circuits by id."""
         return {circuit.id: circuit for circuit in self.circuits}
+
+    @cached_property
+    def phase_voltage_v(self) -> float:
+        """Voltage to neutral, the lowest of any EVSE so that kW become the most ampere [V]."""
+        to_neutral = [
+            evse.voltage_v if evse.wiring is Wiring.LINE_TO_NEUTRAL else evse.voltage_v / sqrt(3.0)
+            for evse in self.evses.values()
+        ]
+        return min(to_neutral, default=230.0)
 
     def circuits_above(self, circuit_id: CircuitId) -> tuple[Circuit, ...]:
         """The circuit itself and all that feed it, up to the root."""

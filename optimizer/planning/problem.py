@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -51,31 +51,54 @@ def _axes(names: str, *, low: float = -np.inf, high: float = np.inf, endless: bo
     return {"axes": names, "low": low, "high": high, "endless": endless}
 
 
+@cache
+def _array_fields(kind: type[Any]) -> tuple[tuple[str, str, Any, Any], ...]:
+    """Name, axes, type and metadata of every array field of a dataclass."""
+    return tuple(
+        (item.name, item.metadata["axes"], _DTYPES[str(item.type)], item.metadata)
+        for item in fields(kind)
+        if "axes" in item.metadata
+    )
+
+
 def _freeze(owner: object, place: str, sizes: dict[str, int]) -> None:
-    """Replace every array field of ``owner`` by a checked read-only copy."""
-    for item in fields(owner):  # type: ignore[arg-type]
-        if "axes" not in item.metadata:
+    """Replace every array field of ``owner`` by a checked read-only copy; one that is frozen already stays."""
+    for field_name, axes, dtype, metadata in _array_fields(type(owner)):
+        value = getattr(owner, field_name)
+        name = f"{place}{field_name}"
+        shape = tuple([sizes[axis] for axis in axes])
+        if isinstance(value, np.ndarray) and _is_frozen(value, shape, dtype):
+            if value.dtype.kind == "f":
+                _check_range(name, value, metadata)
             continue
-        value = getattr(owner, item.name)
-        name = f"{place}{item.name}"
-        shape = tuple(sizes[axis] for axis in item.metadata["axes"])
         try:
-            array: NDArray[Any] = np.array(value, dtype=_DTYPES[str(item.type)])
+            array: NDArray[Any] = np.array(value, dtype=dtype)
         except (TypeError, ValueError) as error:
             raise InvalidInput(name, value, "give numbers only") from error
         if array.size == 0 and 0 in shape:
             array = array.reshape(shape)
         if array.shape != shape:
-            wanted = " x ".join(_AXES.get(axis, axis) for axis in item.metadata["axes"])
+            wanted = " x ".join(_AXES.get(axis, axis) for axis in axes)
             raise InvalidInput(name, array.shape, f"give the shape {shape} ({wanted})")
         if array.dtype.kind == "f":
-            _check_range(name, array, item.metadata)
+            _check_range(name, array, metadata)
         array.setflags(write=False)
-        object.__setattr__(owner, item.name, array)
+        object.__setattr__(owner, field_name, array)
+
+
+def _is_frozen(array: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> bool:
+    """Whether an array needs no copy: nobody can write to it."""
+    return not array.flags.writeable and array.flags.owndata and array.shape == shape and array.dtype == dtype
 
 
 def _check_range(name: str, array: FloatArray, metadata: Any) -> None:
     low, high, endless = metadata["low"], metadata["high"], metadata["endless"]
+    if not array.size:
+        return
+    least, greatest = array.min(), array.max()
+    # With a value that is no number both comparisons fail.
+    if low <= least and greatest <= high and least > -np.inf and (endless or greatest < np.inf):
+        return
     wrong = ~((array >= low) & (array <= high)) | (~np.isfinite(array) & ~(endless & (array == np.inf)))
     if wrong.any():
         place = tuple(int(index) for index in np.argwhere(wrong)[0])

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from virtual_time import START, VirtualClock
 
-from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, phase_voltage_v, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, standing_ceilings
 from optimizer.control.controller import SiteController
 from optimizer.control.profile import limit_at_kw
 from optimizer.control.settings import ControlSettings
@@ -455,7 +455,7 @@ class Bench:
         """Limits that the true draws, or the given levels, exceed now."""
         now = self.clock.now()
         levels = levels_kw or {evse_id: station.draw_kw(now) for evse_id, station in self.stations.items()}
-        per_phase_a = self.building_kw * 1000.0 / (3.0 * phase_voltage_v(self.site))
+        per_phase_a = self.building_kw * 1000.0 / (3.0 * self.site.phase_voltage_v)
         base = BaseLoad(self.building_kw, self.building_kw, (per_phase_a,) * 3)
         feeders = {evse_id: Feeder(evse) for evse_id, evse in self.site.evses.items()}
         amps = {evse_id: self.site.evses[evse_id].current_a(level) for evse_id, level in levels.items()}

@@ -7,7 +7,7 @@ from bench import ROOT, evse_at, site_with
 from hypothesis import given
 from hypothesis import strategies as some
 
-from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, phase_voltage_v, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Feeder, LoadPaths, LoadTally, standing_ceilings
 from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.domain.ids import CircuitId
 from optimizer.domain.site import Circuit, Evse, Phase, Site, Wiring
@@ -108,7 +108,7 @@ def test_the_sum_keeps_every_limit(
     evses: list[Evse] = [evse_at(f"e{index}", circuit, **kind) for index, (kind, circuit) in enumerate(kinds)]
     circuits = [Circuit(ROOT, None, limit_a=root_a), Circuit(EAST, ROOT, limit_a=east_a)]
     site = site_with(evses, import_limit_kw=import_kw, circuits=circuits, building_kw=building_kw)
-    per_phase_a = building_kw * 1000.0 / (3.0 * phase_voltage_v(site))
+    per_phase_a = building_kw * 1000.0 / (3.0 * site.phase_voltage_v)
     base = BaseLoad(building_kw, building_kw, (per_phase_a, per_phase_a, per_phase_a))
     if per_phase_a > root_a or building_kw > import_kw:
         return
