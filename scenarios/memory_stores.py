@@ -248,9 +248,14 @@ class MemoryConnectorStore:
 
     def _changed(self, evse_id: EvseId | None) -> None:
         """An EVSE is to be put together anew when it is read next, also when the change is undone."""
-        if evse_id is not None:
+        if evse_id is None:
+            return
+
+        def forget() -> None:
             self._made.pop(evse_id, None)
-            self._journal.undo_with(lambda: self._made.pop(evse_id, None))
+
+        forget()
+        self._journal.undo_with(forget)
 
     def _connector(self, evse: Evse) -> Connector:
         made = self._made.get(evse.id)

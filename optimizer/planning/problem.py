@@ -52,7 +52,7 @@ def _axes(names: str, *, low: float = -np.inf, high: float = np.inf, endless: bo
 
 
 @cache
-def _array_fields(kind: type[Any]) -> tuple[tuple[str, str, Any, Any], ...]:
+def _array_fields(kind: Any) -> tuple[tuple[str, str, Any, Any], ...]:
     """Name, axes, type and metadata of every array field of a dataclass."""
     return tuple(
         (item.name, item.metadata["axes"], _DTYPES[str(item.type)], item.metadata)
