@@ -7,11 +7,12 @@ nearly every session has one; where phases are switchable it has a three-phase a
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,19 +52,19 @@ def _axes(names: str, *, low: float = -np.inf, high: float = np.inf, endless: bo
     return {"axes": names, "low": low, "high": high, "endless": endless}
 
 
-@cache
-def _array_fields(kind: Any) -> tuple[tuple[str, str, Any, Any], ...]:
+@lru_cache
+def _array_fields(kind: Hashable) -> tuple[tuple[str, str, Any, Any], ...]:
     """Name, axes, type and metadata of every array field of a dataclass."""
     return tuple(
         (item.name, item.metadata["axes"], _DTYPES[str(item.type)], item.metadata)
-        for item in fields(kind)
+        for item in fields(kind)  # type: ignore[arg-type]
         if "axes" in item.metadata
     )
 
 
 def _freeze(owner: object, place: str, sizes: dict[str, int]) -> None:
     """Replace every array field of ``owner`` by a checked read-only copy; one that is frozen already stays."""
-    for field_name, axes, dtype, metadata in _array_fields(type(owner)):
+    for field_name, axes, dtype, metadata in _array_fields(cast("Hashable", type(owner))):
         value = getattr(owner, field_name)
         name = f"{place}{field_name}"
         shape = tuple([sizes[axis] for axis in axes])
