@@ -7,7 +7,7 @@ forecast, and the readings of the site's meters.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 from manual_clock import ManualClock
-from meeting import SETTINGS
+from meeting import SETTINGS, STATION, Visited
 from station_wire import NOON, TOKEN
 
 from api.metrics import CountingGateway, ServiceMetrics
@@ -24,7 +24,7 @@ from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
 from optimizer.control.controller import SiteController
 from optimizer.control.settings import ControlSettings
-from optimizer.domain.ids import CircuitId, EvseId, SiteId, StationId, TariffId, TokenId
+from optimizer.domain.ids import CircuitId, EvseId, SiteId, TariffId, TokenId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.series import PowerSeries
@@ -42,7 +42,7 @@ from scenarios.station_state import StationWatchers, Visit
 from scenarios.vehicle_model import VehicleModel
 from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
 
-STATION, EVSE, GARAGE = StationId("S1"), EvseId("E1"), SiteId("garage")
+EVSE, GARAGE = EvseId("E1"), SiteId("garage")
 CONTROL = ControlSettings(
     least_interval_s=10.0, restore_margin_kw=0.0, concurrent_starts=None, phase_dwell_s=300.0, default_energy_kwh=18.0
 )
@@ -67,34 +67,17 @@ class World:
         return PowerSeries((start, end), (self.pv_kw if quantity is Quantity.PV else self.building_kw,))
 
 
-class Governed:
+class Governed(Visited):
     """One station under control."""
 
     def __init__(
         self, controller: SiteController, system: OcppCentralSystem, station: VirtualStation, world: World,
         clock: ManualClock, stores: MemoryStores, site: Site,
     ) -> None:  # fmt: skip
-        self.controller, self.system, self.station, self.world = controller, system, station, world
-        self.clock, self.stores, self.site = clock, stores, site
-        self.living: asyncio.Future[None] = asyncio.ensure_future(station.run())
-        self.heard: list[tuple[str, dict[str, Any]]] = []
+        super().__init__(system, station, clock)
+        self.controller, self.world, self.stores, self.site = controller, world, stores, site
         self.greatest_a = [0.0, 0.0, 0.0]
         """Greatest current that truly flowed on each phase since it was last set [A]."""
-        answer = station.core.answer
-
-        def listening(action: str, payload: Any, now: datetime) -> Any:
-            self.heard.append((action, payload))
-            return answer(action, payload, now)
-
-        station.core.answer = listening  # type: ignore[method-assign]
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not condition():  # noqa: ASYNC110 - it depends on two ends of a socket
-                await asyncio.sleep(0.001)
-
-    async def told(self) -> None:
-        await self.until(lambda: len(self.station.core.outbox) == 0)
 
     async def connected(self) -> None:
         """The station has announced itself, and its abilities are known."""
@@ -103,9 +86,7 @@ class Governed:
 
     async def restart_station(self) -> None:
         """Its power fails; it comes back with an empty memory and announces itself."""
-        self.living.cancel()
-        await asyncio.gather(self.living, return_exceptions=True)
-        await self.until(lambda: not self.system.is_online(STATION))
+        await self.cut_off()
         self.station.core.lose_power(self.clock.now(), profiles_kept=False)
         self.living = asyncio.ensure_future(self.station.run())
         await self.until(lambda: self.system.is_online(STATION))
@@ -147,10 +128,6 @@ class Governed:
         await self.stores.meters.add_site_reading(reading)
 
     @property
-    def power_kw(self) -> float:
-        return self.station.core.evses[1].physics.trace.power_kw(self.clock.now())
-
-    @property
     def powers_kw(self) -> list[float]:
         """What flows at each EVSE."""
         now = self.clock.now()
@@ -163,10 +140,6 @@ class Governed:
     async def session(self) -> Session:
         (session,) = await self.stores.sessions.sessions(self.site.id, active_only=True)
         return session
-
-    def asked(self, action: str) -> list[dict[str, Any]]:
-        """What the station was asked so."""
-        return [payload for name, payload in self.heard if name == action]
 
 
 @asynccontextmanager

@@ -93,13 +93,12 @@ class Ledger:
         return True
 
 
-class Meeting:
-    """One station at the central system, both on a clock that the test moves."""
+class Visited:
+    """One station that lives, what it hears, and the central system that it talks to."""
 
-    def __init__(self, system: OcppCentralSystem, station: VirtualStation, ledger: Ledger, clock: ManualClock) -> None:
+    def __init__(self, system: OcppCentralSystem, station: VirtualStation, clock: ManualClock) -> None:
         self.system = system
         self.station = station
-        self.ledger = ledger
         self.clock = clock
         self.living: asyncio.Future[None] = asyncio.ensure_future(station.run())
         self.heard: list[tuple[str, dict[str, Any]]] = []
@@ -118,6 +117,28 @@ class Meeting:
 
     async def told(self) -> None:
         await self.until(lambda: len(self.station.core.outbox) == 0)
+
+    async def cut_off(self) -> None:
+        """The connection is lost and none is made again."""
+        self.living.cancel()
+        await asyncio.gather(self.living, return_exceptions=True)
+        await self.until(lambda: not self.system.is_online(STATION))
+
+    def asked(self, action: str) -> list[dict[str, Any]]:
+        """What the station was asked so, as it stood in JSON."""
+        return [payload for name, payload in self.heard if name == action]
+
+    @property
+    def power_kw(self) -> float:
+        return self.station.core.evses[1].physics.trace.power_kw(self.clock.now())
+
+
+class Meeting(Visited):
+    """One station at the central system, both on a clock that the test moves."""
+
+    def __init__(self, system: OcppCentralSystem, station: VirtualStation, ledger: Ledger, clock: ManualClock) -> None:
+        super().__init__(system, station, clock)
+        self.ledger = ledger
 
     async def pass_minutes(self, minutes: int) -> None:
         for _ in range(minutes):
@@ -145,20 +166,10 @@ class Meeting:
         self.station.core.advance(self.clock.now())
         return reply.state
 
-    async def cut_off(self) -> None:
-        """The connection is lost and none is made again."""
-        self.living.cancel()
-        await asyncio.gather(self.living, return_exceptions=True)
-        await self.until(lambda: not self.system.is_online(STATION))
-
     @property
     def profiles(self) -> list[dict[str, Any]]:
         """The profiles that the station was sent, as they stood in JSON."""
-        return [payload for action, payload in self.heard if action == "SetChargingProfile"]
-
-    @property
-    def power_kw(self) -> float:
-        return self.station.core.evses[1].physics.trace.power_kw(self.clock.now())
+        return self.asked("SetChargingProfile")
 
     @property
     def usable(self) -> list[MeterSample]:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from governed import CONTROL, EVSE, STATION, Governed, governed, minutes
+from governed import CONTROL, EVSE, Governed, governed, minutes
+from meeting import STATION
 from station_wire import TOKEN, V16, V201
 
 from connectors.ocpp.operations import StationOperations
