@@ -211,6 +211,17 @@ class SessionFilter(RequestModel):
     """Greatest number of sessions in the answer."""
 
 
+class CircuitReadingRequest(RequestModel):
+    """What the meter of a circuit inside the site said."""
+
+    circuit_id: Name
+    """Which circuit."""
+    power_kw: Annotated[float, Field(ge=-1_000_000, le=1_000_000)] | None = None
+    """Power through it [kW]."""
+    current_a: tuple[float, float, float] | None = None
+    """Current through it on L1, L2, L3 [A]."""
+
+
 class SiteMeterReadingRequest(RequestModel):
     """What the site's own meters said at one instant."""
 
@@ -234,6 +245,8 @@ class SiteMeterReadingRequest(RequestModel):
     """Current at the connection on L1, L2, L3 [A]."""
     battery_soc: Soc | None = None
     """State of charge of the stationary battery, 0..1."""
+    circuits: Annotated[tuple[CircuitReadingRequest, ...], Field(max_length=1000)] = ()
+    """What the meters of circuits inside the site said at the same time."""
 
     @model_validator(mode="after")
     def _registers_not_negative(self) -> Self:

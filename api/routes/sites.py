@@ -16,8 +16,8 @@ from api.site_views import ConnectorView, SiteListView, SiteLoadView, SiteStatus
 from api.views import MeterReceiptView
 from optimizer.domain.charger import Connector
 from optimizer.domain.event import GridEvent, GridEventKind
-from optimizer.domain.ids import SiteId
-from optimizer.domain.metering import SiteMeterReading
+from optimizer.domain.ids import CircuitId, SiteId
+from optimizer.domain.metering import CircuitReading, SiteMeterReading
 from optimizer.domain.site import LimitSource, Site
 from optimizer.errors import InvalidRequest, NotFound, SourceUnavailable
 
@@ -48,6 +48,10 @@ async def push_readings(call: Call, body: SiteMeterReadingsRequest) -> Reply[Met
             raise InvalidRequest(
                 f"readings.{index}.at", reading.at.isoformat(), f"must not be after {latest.isoformat()}"
             )
+        for place, metered in enumerate(reading.circuits):
+            if metered.circuit_id not in call.service.site.circuit_by_id:
+                fix = f"name one of the circuits {sorted(call.service.site.circuit_by_id)}"
+                raise InvalidRequest(f"readings.{index}.circuits.{place}.circuit_id", metered.circuit_id, fix)
     async with call.service.stores.together():
         for reading in body.readings:
             await call.service.stores.meters.add_site_reading(_reading(call.service.site.id, reading))
@@ -111,7 +115,8 @@ def _power_kw(connector: Connector) -> float:
 
 
 def _reading(site_id: SiteId, pushed: SiteMeterReadingRequest) -> SiteMeterReading:
-    return SiteMeterReading(site_id=site_id, **pushed.model_dump())
+    circuits = tuple(CircuitReading(CircuitId(one.circuit_id), one.power_kw, one.current_a) for one in pushed.circuits)
+    return SiteMeterReading(site_id=site_id, circuits=circuits, **pushed.model_dump(exclude={"circuits"}))
 
 
 def _require_site(call: Call) -> None:

@@ -13,7 +13,7 @@ from optimizer.domain.charger import Setpoint, StationBooted
 from optimizer.domain.cost import EnergyCostRecord, SiteBill
 from optimizer.domain.event import GridEvent
 from optimizer.domain.ids import EvseId, PlanId
-from optimizer.domain.metering import MeterSample
+from optimizer.domain.metering import CircuitReading, MeterSample
 from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, PlanOutcome, ProvenOptimal
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.session import Session
@@ -70,6 +70,7 @@ SESSION_JSON = JsonCodec(Session)
 SETPOINT_JSON = JsonCodec(Setpoint)
 BOOT_JSON = JsonCodec(StationBooted)
 SAMPLE_JSON = JsonCodec(MeterSample)
+CIRCUITS_JSON = JsonCodec(tuple[CircuitReading, ...])
 RESERVATION_JSON = JsonCodec(Reservation)
 GRID_EVENT_JSON = JsonCodec(GridEvent)
 RECORD_JSON = JsonCodec(EnergyCostRecord)

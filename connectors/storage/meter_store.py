@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Delete, Row, Table, delete, func, literal, select, tuple_
 
-from connectors.storage.codec import SAMPLE_JSON
+from connectors.storage.codec import CIRCUITS_JSON, SAMPLE_JSON
 from connectors.storage.session_store import save_session
 from connectors.storage.statements import fetched, insert_all_new, insert_new, upsert
 from connectors.storage.tables import EVSE_STATE, METER_SAMPLE, SESSION, SITE_READING
@@ -194,6 +194,7 @@ def _reading_row(reading: SiteMeterReading) -> dict[str, object]:
         "building_kw": reading.building_kw,
         **_current_columns(reading.current_a),
         "battery_soc": reading.battery_soc,
+        "circuits": CIRCUITS_JSON.text(reading.circuits) if reading.circuits else None,
     }
 
 
@@ -210,6 +211,7 @@ def _reading(row: Row[Any]) -> SiteMeterReading:
         building_kw=row.building_kw,
         current_a=_currents(row),
         battery_soc=row.battery_soc,
+        circuits=CIRCUITS_JSON.value(row.circuits) if row.circuits else (),
     )
 
 

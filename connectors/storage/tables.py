@@ -175,6 +175,7 @@ SITE_READING = Table(
     Column("current_l2_a", Double),
     Column("current_l3_a", Double),
     Column("battery_soc", Double),
+    Column("circuits", Text),
     sqlite_with_rowid=False,
 )
 Index("ix_site_reading_at", SITE_READING.c.at)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from cmath import rect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from math import floor, pi, sqrt
 from types import MappingProxyType
@@ -194,6 +194,16 @@ def _directions(wiring: Wiring, phases: tuple[Phase, ...]) -> tuple[complex, ...
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitLoad:
+    """What flows through a circuit inside the site besides the EVSEs below it."""
+
+    power_kw: float = 0.0
+    """Power [kW]."""
+    phase_a: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Current on L1, L2, L3 [A]."""
+
+
+@dataclass(frozen=True, slots=True)
 class BaseLoad:
     """What flows at the grid connection besides the EVSEs."""
 
@@ -203,6 +213,8 @@ class BaseLoad:
     """Load that counts against the root's own limit: only firm PV relieves it [kW]."""
     phase_a: tuple[float, float, float]
     """The same on L1, L2, L3, never below zero [A]."""
+    circuits: Mapping[CircuitId, CircuitLoad] = field(default_factory=dict)
+    """What flows through circuits that have a meter of their own."""
 
 
 def standing_ceilings(site: Site, base: BaseLoad) -> tuple[Ceiling, ...]:
@@ -212,17 +224,18 @@ def standing_ceilings(site: Site, base: BaseLoad) -> tuple[Ceiling, ...]:
     voltage_v = site.phase_voltage_v
     for circuit in site.circuits:
         at_root = circuit.id == root_id
+        own = base.circuits.get(circuit.id, CircuitLoad())
         if circuit.limit_kw is not None:
-            base_kw = base.fuse_kw if at_root else 0.0
+            base_kw = base.fuse_kw if at_root else own.power_kw
             ceilings.append(PowerCeiling(circuit.id, circuit.limit_source, circuit.limit_kw, base_kw, at_root))
         if circuit.limit_a is not None:
-            for phase, base_a in zip(ALL_PHASES, base.phase_a, strict=True):
+            for phase, base_a in zip(ALL_PHASES, base.phase_a if at_root else own.phase_a, strict=True):
                 ceilings.append(
                     CurrentCeiling(
                         circuit.id,
                         circuit.limit_source,
                         circuit.limit_a,
-                        base_a if at_root else 0.0,
+                        base_a,
                         phase,
                         voltage_v,
                         at_root,

@@ -43,6 +43,7 @@ from optimizer.control.view import (
     base_for_raises,
     base_load,
     ceilings_in_force,
+    circuit_loads,
     metered_import_exceeds,
 )
 from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
@@ -114,12 +115,16 @@ class _Counted:
             due.update(dict.fromkeys([*view.overdraws, *self.overdraws]))
         return due
 
-    def counted_when_read_kw(self, view: GuardView) -> float:
-        """What all counted at when the site meter was read: a raise since then explains nothing of the reading [kW]."""
+    def counted_when_read_kw(self, view: GuardView) -> FloatArray:
+        """What each counted at when the site meter was read; a raise since then explains nothing of it [kW].
+
+        Returns:
+            Power, shape (EVSEs,).
+        """
         if view.meter is None:
-            return float(self.counted_kw.sum())
+            return self.counted_kw
         sent_since = self.sent_s > view.meter.at.timestamp()
-        return float(np.where(sent_since, self.counted_before_kw, self.counted_kw).sum())
+        return np.where(sent_since, self.counted_before_kw, self.counted_kw)
 
     def note(self, view: GuardView, evse_id: EvseId, bound: Bound, settings: ControlSettings) -> None:
         """Enter what an EVSE counts at into the arrays; an idle one counts by the room that is kept for it."""
@@ -243,7 +248,11 @@ def _cuts(
 
 def _count(view: GuardView, settings: ControlSettings) -> _Count:
     counted = _counted(view, settings)
-    base = base_load(view, counted.counted_when_read_kw(view), settings)
+    read_kw = counted.counted_when_read_kw(view)
+    base = base_load(view, float(read_kw.sum()), settings)
+    if view.meter is not None and view.meter.circuits:
+        of_evse_kw = dict(zip(view.site.evses, read_kw.tolist(), strict=True))
+        base = replace(base, circuits=circuit_loads(view, of_evse_kw, settings))
     ceilings = ceilings_in_force(view, base, settings)
     memo = view.memory.part(_Paths)
     places = tuple((one.circuit_id, one.phase if isinstance(one, CurrentCeiling) else None) for one in ceilings)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from optimizer.control.ceilings import BaseLoad, Ceiling, Feeder, PowerCeiling, standing_ceilings
+from optimizer.control.ceilings import BaseLoad, Ceiling, CircuitLoad, Feeder, PowerCeiling, standing_ceilings
 from optimizer.control.memory import ChangedEvses, GuardMemory
 from optimizer.control.phases import phases_of
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Connector
 from optimizer.domain.event import GridEvent, GridEventKind, GridEventStatus
 from optimizer.domain.ids import CircuitId, EvseId
-from optimizer.domain.metering import MeterSample, SiteMeterReading
+from optimizer.domain.metering import CircuitReading, MeterSample, SiteMeterReading
 from optimizer.domain.session import Session, Vehicle
-from optimizer.domain.site import LimitSource, Site
+from optimizer.domain.site import ALL_PHASES, Circuit, LimitSource, Site
 
 SAME_MOMENT_S = 5.0
 """A station's sample and a site reading this close belong to one moment [s]; meters do not tick together."""
@@ -139,7 +139,51 @@ def base_for_raises(view: GuardView, base: BaseLoad, settings: ControlSettings) 
         return base
     worst = _balanced_base(view.site, view.site.greatest_building_kw, view.site.greatest_building_kw)
     first, second, third = map(max, base.phase_a, worst.phase_a)
-    return BaseLoad(max(base.import_kw, worst.import_kw), max(base.fuse_kw, worst.fuse_kw), (first, second, third))
+    return replace(
+        base,
+        import_kw=max(base.import_kw, worst.import_kw),
+        fuse_kw=max(base.fuse_kw, worst.fuse_kw),
+        phase_a=(first, second, third),
+    )
+
+
+def circuit_loads(
+    view: GuardView, counted_kw: Mapping[EvseId, float], settings: ControlSettings
+) -> dict[CircuitId, CircuitLoad]:
+    """What flows through circuits inside the site besides their EVSEs, where a meter of their own tells it.
+
+    It is what the meter shows beyond all that the EVSEs below count at, and never below zero: a circuit whose meter
+    shows less than they may draw is as free as their limits leave it. Without a fresh reading nothing is known of it.
+
+    Args:
+        view: What is known.
+        counted_kw: Power of each EVSE as the guard counted it when the meter was read [kW].
+        settings: Ages and tolerances.
+    """
+    reading = view.fresh_meter(settings)
+    loads = {}
+    for metered in reading.circuits if reading is not None else ():
+        if metered.circuit_id not in view.site.circuit_by_id:
+            continue
+        below = [view.feeders[evse_id] for evse_id in _evses_below(view.site, metered.circuit_id)]
+        explained_kw = sum(counted_kw.get(feeder.evse.id, 0.0) for feeder in below)
+        noise_kw = max(settings.verification_tolerance_kw, UNEXPLAINED_SHARE * explained_kw)
+        extra_kw = (metered.power_kw or 0.0) - explained_kw
+        noise_a = noise_kw * 1000.0 / view.site.phase_voltage_v
+        extra_a = [0.0, 0.0, 0.0]
+        for index, phase in enumerate(ALL_PHASES):
+            loading = [feeder for feeder in below if phase in feeder.phases]
+            explained_a = sum(counted_kw.get(feeder.evse.id, 0.0) / feeder.kw_per_a for feeder in loading)
+            beyond_a = metered.current_a[index] - explained_a if metered.current_a is not None else 0.0
+            extra_a[index] = beyond_a if beyond_a > noise_a else 0.0
+        first_a, second_a, third_a = extra_a
+        loads[metered.circuit_id] = CircuitLoad(extra_kw if extra_kw > noise_kw else 0.0, (first_a, second_a, third_a))
+    return loads
+
+
+def _evses_below(site: Site, circuit_id: CircuitId) -> list[EvseId]:
+    above = {circuit.id: {one.id for one in site.circuits_above(circuit.id)} for circuit in site.circuits}
+    return [evse_id for evse_id, evse in site.evses.items() if circuit_id in above[evse.circuit_id]]
 
 
 def _balanced_base(site: Site, import_kw: float, fuse_kw: float) -> BaseLoad:
@@ -220,10 +264,12 @@ def _limits_at(events: list[GridEvent], site: Site, instant: datetime) -> dict[t
 
 
 def metered_import_exceeds(view: GuardView, settings: ControlSettings) -> bool:
-    """Whether the site meter shows more than a limit on import, or on a phase of the root, permits now."""
+    """Whether the site's meters show more than a limit on import, or of a circuit or its phases, permits now."""
     reading = view.fresh_meter(settings)
     if reading is None:
         return False
+    if any(_exceeds(view.site.circuit_by_id.get(metered.circuit_id), metered) for metered in reading.circuits):
+        return True
     root = view.site.circuit_by_id[view.site.grid_connection.circuit_id]
     if reading.current_a is not None and root.limit_a is not None and max(reading.current_a) > root.limit_a:
         return True
@@ -234,3 +280,11 @@ def metered_import_exceeds(view: GuardView, settings: ControlSettings) -> bool:
     event_kw = events_kw.get((GridEventKind.IMPORT_LIMIT, root.id))
     limits_kw += [limit_kw for limit_kw in (root.limit_kw, event_kw) if limit_kw is not None]
     return reading.grid_kw > min(limits_kw)
+
+
+def _exceeds(circuit: Circuit | None, metered: CircuitReading) -> bool:
+    if circuit is None:
+        return False
+    power_kw, current_a = metered.power_kw or 0.0, max(metered.current_a or (0.0,))
+    too_much_kw = circuit.limit_kw is not None and power_kw > circuit.limit_kw
+    return too_much_kw or (circuit.limit_a is not None and current_a > circuit.limit_a)

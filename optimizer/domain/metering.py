@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from optimizer.domain.ids import EvseId, SessionId, SiteId, StationId, TransactionId
+from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId, StationId, TransactionId
 from optimizer.domain.moment import Interval
 
 
@@ -68,6 +68,18 @@ class MeterSample:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitReading:
+    """What the meter of a circuit inside the site said."""
+
+    circuit_id: CircuitId
+    """Which circuit."""
+    power_kw: float | None = None
+    """Power through it [kW]."""
+    current_a: tuple[float, float, float] | None = None
+    """Current through it on L1, L2, L3 [A]."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteMeterReading:
     """What the site's own meters said at one instant; registers only rise."""
 
@@ -93,6 +105,8 @@ class SiteMeterReading:
     """Current at the connection on L1, L2, L3 [A]."""
     battery_soc: float | None = None
     """State of charge of the stationary battery, 0..1."""
+    circuits: tuple[CircuitReading, ...] = ()
+    """What the meters of circuits inside the site said at the same time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from optimizer.domain.cost import (
     SiteBill,
 )
 from optimizer.domain.ids import (
+    CircuitId,
     EvseId,
     PlanId,
     RecordId,
@@ -40,7 +41,7 @@ from optimizer.domain.ids import (
     TokenId,
     TransactionId,
 )
-from optimizer.domain.metering import MeterSample
+from optimizer.domain.metering import CircuitReading, MeterSample
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import BindingKind, BindingReason, Fallback, Plan, ProvenOptimal, SessionPlan, SolveFigures
 from optimizer.domain.session import DepartureTarget, Session, TargetSource, Vehicle
@@ -211,12 +212,23 @@ async def test_meter_readings_are_kept_exactly_and_once(caller: Any) -> None:
     assert caller.control.asked == ["guard"] * 2, "the guard looks at each"
 
 
+async def test_meters_of_circuits_come_with_the_site_meter(caller: Any) -> None:
+    told = {"circuit_id": "main", "power_kw": 7.5, "current_a": [11.0, 10.9, 10.7]}
+    assert (await push(caller, circuits=[told])).body == {"stored": 1}
+    reading = await caller.stores.meters.latest_site_reading(GARAGE)
+    assert reading.circuits == (CircuitReading(CircuitId("main"), 7.5, (11.0, 10.9, 10.7)),)
+
+
 UNUSABLE_READINGS: dict[str, tuple[dict[str, Any], str]] = {
     "a float register": ({"import_register_kwh": 1234.567}, "#/readings/0/import_register_kwh"),
     "a register with an exponent": ({"import_register_kwh": "1e3"}, "#/readings/0/import_register_kwh"),
     "a negative register": ({"import_register_kwh": "-1"}, "#/readings/0"),
     "a time far ahead": ({"at": "2026-03-02T10:00:00Z"}, "#/readings/0/at"),
     "two phases": ({"current_a": [1, 2]}, "#/readings/0/current_a/2"),
+    "a circuit that is not there": (
+        {"circuits": [{"circuit_id": "main"}, {"circuit_id": "hall"}]},
+        "#/readings/0/circuits/1/circuit_id",
+    ),
 }
 
 

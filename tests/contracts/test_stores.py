@@ -36,7 +36,7 @@ from optimizer.domain.ids import (
     TransactionId,
     VehicleId,
 )
-from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality, SiteMeterReading
+from optimizer.domain.metering import CircuitReading, MeterSample, ReadingReason, SampleQuality, SiteMeterReading
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import (
     BindingKind,
@@ -268,7 +268,18 @@ FULL_SAMPLE = MeterSample(
     Decimal("0.250"),
 )
 FULL_READING = SiteMeterReading(
-    DEPOT, at(8), HUGE_REGISTER, Decimal("0.00"), Decimal("5"), Decimal("7E+2"), -1.5, 30.1, 5.5, (1.0, -2.0, 3.0), 0.4
+    DEPOT,
+    at(8),
+    HUGE_REGISTER,
+    Decimal("0.00"),
+    Decimal("5"),
+    Decimal("7E+2"),
+    -1.5,
+    30.1,
+    5.5,
+    (1.0, -2.0, 3.0),
+    0.4,
+    (CircuitReading(CircuitId("hall"), 7.5, (1.0, 0.1 + 0.2, 3.0)), CircuitReading(CircuitId("yard"))),
 )
 
 

@@ -38,7 +38,7 @@ from optimizer.domain.ids import (
     TokenId,
     TransactionId,
 )
-from optimizer.domain.metering import MeterSample, SiteMeterReading
+from optimizer.domain.metering import CircuitReading, MeterSample, SiteMeterReading
 from optimizer.domain.plan import BindingKind, BindingReason, Fallback, Plan, SessionPlan, SolveFigures
 from optimizer.domain.series import PowerSeries
 from optimizer.domain.session import Session
@@ -306,6 +306,8 @@ class Bench:
         self.phases: Callable[[Session], tuple[int, ...]] = lambda _: ()
         """Phases that the plan puts a vehicle on, one a slot."""
         self.building_kw = 0.0
+        self.circuits: Callable[[], tuple[CircuitReading, ...]] = tuple
+        """What the meters of circuits inside the site show."""
         self.unmetered_kw = 0.0
         """Load at the connection that the building's meter does not tell."""
         self.meter_works = True
@@ -428,9 +430,10 @@ class Bench:
         grid_kw = self.building_kw + self.unmetered_kw + self.true_kw()
         await self.stores.meters.add_site_reading(
             SiteMeterReading(
-                SITE, self.clock.now(), Decimal(0), Decimal(0), grid_kw=grid_kw, building_kw=self.building_kw
+                SITE, self.clock.now(), Decimal(0), Decimal(0), grid_kw=grid_kw, building_kw=self.building_kw,
+                circuits=self.circuits(),
             )
-        )
+        )  # fmt: skip
 
     # --- time --------------------------------------------------------------------------------------------------------
 
