@@ -208,8 +208,8 @@ def _as_planned(
     # Which pieces of too many are joined depends on how long each still lasts.
     lasts = len(pieces) <= settings.greatest_periods and phases == held
     periods = merged(shortened(pieces, settings.greatest_periods))
-    if sleeps(session):
-        # Held at zero it could not wake; while it sleeps the offer costs nothing.
+    if sleeps(session) and session.vehicle.wakes_after_pause:
+        # Held at zero it could not wake. One that nothing has woken may as well be full: it keeps no room from others.
         periods = (_at_least(periods[0], evse.power_kw(feeder.least_a)), *periods[1:])
     if phases == held:
         return periods, held, lasts

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from optimizer.control.samples import NO_DRAW_KW, sleeps
 from optimizer.control.settings import ControlSettings
-from optimizer.control.track import TrackedEvse, Tracking
+from optimizer.control.track import TrackedEvse
 from optimizer.domain.ids import SessionId
 from optimizer.domain.operation import Trigger
 from optimizer.domain.session import Session
@@ -80,17 +81,21 @@ class SleeperDesk:
         }
         if not there:
             return
-        asleep = {one.evse_id for one in await self._tracking() if one.tracking is Tracking.NOT_WAKING}
+        drawn_kw = {one.evse_id: one.drawn_kw for one in await self._tracking()}
         for evse_id, session in there.items():
             attempt = self._attempts.get(session.id)
             between = attempt is not None and attempt.rung is Rung.STOPPED
-            if between or evse_id in asleep:
+            if between or (drawn_kw.get(evse_id) or 0.0) < NO_DRAW_KW:
                 await self._go_further(session, self._site.evses[evse_id], attempt)
 
     async def _sleepy(self) -> list[Session]:
-        """Vehicles that currents did not wake."""
+        """Vehicles that currents did not wake, and that need to."""
         sessions = await self._stores.sessions.sessions(self._site.id, active_only=True)
-        return [one for one in sessions if not one.vehicle.wakes_after_pause and one.evse_id in self._site.evses]
+        return [
+            one
+            for one in sessions
+            if not one.vehicle.wakes_after_pause and sleeps(one) and one.evse_id in self._site.evses
+        ]
 
     async def _go_further(self, session: Session, evse: Evse, attempt: _Attempt | None) -> None:
         now = self._clock.now()

@@ -7,11 +7,12 @@ from datetime import timedelta
 from enum import StrEnum
 
 from optimizer.control.bounds import Bound, BoundKind, bound_of
-from optimizer.control.samples import NO_DRAW_KW
+from optimizer.control.samples import NO_DRAW_KW, sleeps
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
 from optimizer.domain.charger import LimitState
 from optimizer.domain.ids import EvseId
+from optimizer.domain.session import Session, TargetSource
 
 
 class Tracking(StrEnum):
@@ -92,6 +93,8 @@ def _tracking(
         return Tracking.UNDER_WAY
     if drawn_kw is None:
         return Tracking.STALE if setpoint is not None and setpoint.state is LimitState.VERIFIED else Tracking.UNDER_WAY
+    if _was_given_up(session):
+        return Tracking.NOT_WAKING
     asleep = bound.told_kw > 0.0 and drawn_kw < NO_DRAW_KW and session.pauses > 0
     if asleep and session.paused and view.at - session.paused[-1].end > timedelta(seconds=settings.wake_patience_s):
         return Tracking.NOT_WAKING
@@ -99,3 +102,9 @@ def _tracking(
         return Tracking.NOT_SWITCHING
     takes_less = session.accepted_power_kw is not None and session.accepted_power_kw < bound.told_kw
     return Tracking.LIMITED_BY_VEHICLE if takes_less else Tracking.FOLLOWING
+
+
+def _was_given_up(session: Session) -> bool:
+    """Whether nothing has woken a vehicle whose need was stated; of one that said nothing it may be that it is full."""
+    stated = any(target.source not in (TargetSource.DEFAULT, TargetSource.LEARNT) for target in session.targets)
+    return stated and not session.vehicle.wakes_after_pause and sleeps(session)

@@ -79,9 +79,12 @@ async def test_one_that_sleeps_climbs_the_ladder(
     sleeper = VehicleModel(60.0, wake=WakeBehaviour.SLEEPS)
     async with governed(version, control=control) as service:
         desk = await paused(service, sleeper)
-        await wait(service, desk, 4)
-        view = await service.controller.sender.view()
-        assert tracked(view, control)[0].tracking is Tracking.NOT_WAKING, "the operator is told"
+        told = []
+        for _ in range(10):
+            await service.pass_time(30, plan=True)
+            told.append(tracked(await service.controller.sender.view(), control)[0].tracking)
+        assert Tracking.NOT_WAKING in told[:5], "the operator is told on the way"
+        assert told[-1] is Tracking.NOT_WAKING, "and at the end"
         await wait(service, desk, 8)
         session = await service.session()
         assert not session.vehicle.wakes_after_pause, "it is not paused again"

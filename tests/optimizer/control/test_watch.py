@@ -18,6 +18,7 @@ from optimizer.domain.charger import LimitState
 from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind, GridEventStatus
 from optimizer.domain.ids import CircuitId, EvseId, GridEventId
 from optimizer.domain.moment import Interval
+from optimizer.domain.session import DepartureTarget, Session, TargetSource, Vehicle
 from optimizer.domain.site import Circuit
 
 A, B = EvseId("a"), EvseId("b")
@@ -221,6 +222,12 @@ def test_a_load_that_no_station_reports_is_seen_by_the_site_meter() -> None:
     run_virtual(story())
 
 
+def given_up(source: TargetSource) -> Session:
+    target = DepartureTarget(NOW + timedelta(hours=2), energy_kwh=20.0, source=source)
+    session = session_at("a", pauses=1, accepted_power_kw=0.0)
+    return replace(session, targets=(target,), vehicle=Vehicle(wakes_after_pause=False))
+
+
 TRACKS = [
     ("nobody there", view_of(GARAGE), Tracking.IDLE),
     ("plugged in, no sample yet", view_of(GARAGE, sessions=BOTH), Tracking.UNDER_WAY),
@@ -235,6 +242,8 @@ TRACKS = [
     ("rejects its limit", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.REJECTED, (-5, 4.14), before_kw=9.0),)), Tracking.NOT_TAKEN),
     ("does not answer", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.UNANSWERED, (-5, 4.14), before_kw=9.0),)), Tracking.NOT_TAKEN),
     ("was told one phase and is not seen on it", view_of(GARAGE, sessions=BOTH, setpoints=(replace(setpoint_of("a", LimitState.VERIFIED, (-60, 4.14), sent_s=-60.0), obeys_phases=False),), samples=(sample_of(GARAGE, "a", 4.1),)), Tracking.NOT_SWITCHING),
+    ("nothing has woken it, and it is held at zero again", view_of(GARAGE, sessions=(given_up(TargetSource.API),), setpoints=(setpoint_of("a", LimitState.VERIFIED, (-60, 0.0), sent_s=-60.0),), samples=(sample_of(GARAGE, "a", 0.0),)), Tracking.NOT_WAKING),
+    ("the same of one that said nothing: it may be full", view_of(GARAGE, sessions=(given_up(TargetSource.DEFAULT),), setpoints=(setpoint_of("a", LimitState.VERIFIED, (-60, 0.0), sent_s=-60.0),), samples=(sample_of(GARAGE, "a", 0.0),)), Tracking.FOLLOWING),
     ("does not wake", view_of(GARAGE, sessions=(session_at("a", pauses=1, paused=(Interval(NOW - seconds(600), NOW - seconds(100)),)),), samples=(sample_of(GARAGE, "a", 0.0),)), Tracking.NOT_WAKING),
 ]  # fmt: skip
 
