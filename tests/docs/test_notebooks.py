@@ -23,7 +23,10 @@ SHORTENED = {
     ),
     "3_more_chargers": "start, days, groups, strategies = '2019-03-16', 1, [1, 2], ['least_laxity']",
     "4_tariffs": "start, days, strategy = '2019-08-04', 1, 'equal_share'",
-    "5_v2g_and_a_grid_event": "shares = [0.0, 0.1, 1.0]",
+    "5_v2g_and_a_grid_event": (
+        "shares = [0.0, 0.1, 1.0]\n"
+        "depot_changes = {'replan.every_minutes': 60, 'replan.at_events': False, 'planning.proof_time_s': 0}"
+    ),
     "6_a_law_of_ones_own": "shares = [0.0, 0.5]",
 }
 """What goes behind a notebook's parameters, so that it takes seconds."""
