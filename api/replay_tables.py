@@ -10,7 +10,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from scenarios.metrics import CourseFigures, above_optimum_share, saved_share
+from scenarios.metrics import CourseFigures, above_optimum_share, comparable_optimum_cost, saved_share
 from scenarios.replay import ReplayResult
 
 COLUMNS = ("strategy", "delivered\n", "peak\nkW", "total\n", "above\noptimum", "saved\n", "limits\nexceeded", "wall\ns")
@@ -45,6 +45,9 @@ def replay_table(result: ReplayResult) -> Table:
     }
     for name, text in rows.items():
         table.add_row(name, *(text(one) for one in columns.values()), style="bold" if name == "total" else None)
+    if any(one.same_energy_optimum_cost is not None for one in columns.values()):
+        cells = (f"{comparable_optimum_cost(one, bounds):,.2f} {currency}" for one in columns.values())
+        table.add_row("which, for the energy delivered, pays", *cells)
     _add_optional(table, columns)
     table.add_section()
     table.add_row("limits sent, pauses", f"{figures.setpoint_changes:,}, {figures.pauses:,}")
@@ -60,6 +63,8 @@ def _add_optional(table: Table, columns: Mapping[str, CourseFigures]) -> None:
     figures = list(columns.values())
     if any(one.given_back_kwh for one in figures):
         table.add_row("given back in between", *(f"{one.given_back_kwh:,.1f} kWh" for one in figures))
+    if any(one.bill.battery_cost for one in figures):
+        table.add_row("in it: drained from the battery", *(f"{one.bill.battery_cost:,.2f}" for one in figures))
     if any(one.bill.export_revenue for one in figures):
         table.add_row("paid for export", *(f"{one.bill.export_revenue:,.2f}" for one in figures))
     if any(one.emissions_kg is not None for one in figures):

@@ -29,12 +29,18 @@ class BatteryModel:
         self.settled_at = start
         self.content_kwh = min(max(soc, battery.min_soc), battery.max_soc) * battery.capacity_kwh
         self.lost_kwh = 0.0
+        self._began_with_kwh = self.content_kwh
         self._planned: list[tuple[datetime, float]] = []
 
     @property
     def soc(self) -> float:
         """State of charge, 0..1."""
         return self.content_kwh / self.battery.capacity_kwh
+
+    @property
+    def drained_kwh(self) -> float:
+        """What it holds less than at the start [kWh]; below zero where it holds more."""
+        return self._began_with_kwh - self.content_kwh
 
     def follow(self, boundaries: Sequence[datetime], powers_kw: Sequence[float]) -> None:
         """Charge (positive) or discharge as planned; after the last boundary it rests."""

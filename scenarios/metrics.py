@@ -56,6 +56,8 @@ class CourseFigures:
     """Plans that a heuristic had to make in the solver's place."""
     wall_s: float
     """How long the replay took [s]."""
+    same_energy_optimum_cost: Decimal | None = None
+    """What the offline optimum pays for no more energy than was delivered here; ``None``: as good as all was."""
 
     @property
     def unserved_kwh(self) -> float:
@@ -98,7 +100,7 @@ def figures_of(course: Course, scenario: Scenario) -> CourseFigures:
         served_share=_share([stay.is_served for stay in course.stays], of_none=1.0),
         statements_met_share=_share(stated, of_none=1.0) if stated else None,
         charged_kwh=float(series.charging_kwh.sum()),
-        bill=pricing.bill(series.import_kwh, series.export_kwh),
+        bill=pricing.bill(series.import_kwh, series.export_kwh, course.battery_drained_kwh),
         emissions_kg=emissions_kg,
         limit_violations=len(course.violations),
         setpoint_changes=course.setpoint_changes,
@@ -116,9 +118,16 @@ def _share(met: list[bool], *, of_none: float) -> float:
 
 
 def above_optimum_share(figures: CourseFigures, baselines: Baselines) -> float:
-    """How much dearer than the offline optimum, as a part of it."""
-    optimum = float(baselines.offline_optimum.bill.total_cost)
+    """How much dearer than the offline optimum, as a part of it; where less was delivered, than for that energy."""
+    optimum = float(comparable_optimum_cost(figures, baselines))
     return float(figures.bill.total_cost) / optimum - 1.0 if optimum > 0 else 0.0
+
+
+def comparable_optimum_cost(figures: CourseFigures, baselines: Baselines) -> Decimal:
+    """What perfect foresight pays for the energy that was delivered here [currency]."""
+    if figures.same_energy_optimum_cost is not None:
+        return figures.same_energy_optimum_cost
+    return baselines.offline_optimum.bill.total_cost
 
 
 def saved_share(figures: CourseFigures, baselines: Baselines) -> float:
@@ -146,8 +155,10 @@ def as_json(figures: CourseFigures, baselines: Baselines) -> dict[str, Any]:
         "energy_cost": _number(bill.energy_cost),
         "export_revenue": _number(bill.export_revenue),
         "demand_cost": _number(bill.demand_cost),
+        "battery_cost": _number(bill.battery_cost),
         "total_cost": _number(bill.total_cost),
         "offline_optimum_cost": _number(baselines.offline_optimum.bill.total_cost),
+        "same_energy_optimum_cost": _number(comparable_optimum_cost(figures, baselines)),
         "uncontrolled_cost": _number(baselines.uncontrolled.bill.total_cost),
         "above_offline_optimum_share": round(above_optimum_share(figures, baselines), 6),
         "saved_against_uncontrolled_share": round(saved_share(figures, baselines), 6),

@@ -465,4 +465,5 @@ class _WiredReplay:
             wall_s=wall_s,
             until=self._until,
             is_complete=is_complete,
+            battery_drained_kwh=self._control.battery.drained_kwh if self._control.battery is not None else 0.0,
         )

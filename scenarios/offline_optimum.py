@@ -6,7 +6,7 @@ subject to every car      energy taken <= what it takes; power within EVSE and c
            every step     import - export = building - PV + battery + (1 + losses) * cars
            every month    billed peak >= mean import of every metering interval that counts
            every circuit  power, and current on each phase, within limits; grid events included
-           the battery    content within its band, at the end at least as at the start
+           the battery    content within its band; what it holds less at the end counts at the mean price
 
 It is a bound: minimum currents, whole amperes, pauses, tapers and all that nobody can know are left out, so who keeps
 to the same rules and delivers as much cannot be cheaper. Limits of circuits are added where a solution breaks them,
@@ -15,6 +15,7 @@ those of currents by lines that touch the circle from outside. Cars that stay be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -76,8 +77,13 @@ class _Draws:
         return np.asarray(self.least_kw < 0)
 
 
-def solve_offline(scenario: Scenario) -> Course:
+def solve_offline(scenario: Scenario, most_kwh: Mapping[str, float] | None = None) -> Course:
     """The course that costs least with all the energy that can be delivered.
+
+    Args:
+        scenario: What happens.
+        most_kwh: Energy of each stay that is enough [kWh], to hold a course against that delivered no more; ``None``:
+            what the cars take.
 
     Raises:
         PlanningFailed: The problem is too large for the time allowed.
@@ -85,7 +91,7 @@ def solve_offline(scenario: Scenario) -> Course:
     begun_s = perf_counter()
     draws = _draws(scenario)
     pricing = Pricing(scenario, draws.steps)
-    optimum = _OfflineProblem(scenario, draws, pricing)
+    optimum = _OfflineProblem(scenario, draws, pricing, most_kwh or {})
     values = optimum.solve()
     return _course(scenario, draws, optimum, values, perf_counter() - begun_s)
 
@@ -137,10 +143,12 @@ class _OfflineProblem:
         scenario: What happens.
         draws: Where cars may draw power.
         pricing: What energy and peaks cost.
+        most_kwh: Energy of a stay that is enough [kWh]; where none is told, what the car takes.
     """
 
-    def __init__(self, scenario: Scenario, draws: _Draws, pricing: Pricing) -> None:
+    def __init__(self, scenario: Scenario, draws: _Draws, pricing: Pricing, most_kwh: Mapping[str, float]) -> None:
         self._scenario = scenario
+        self._most_kwh = most_kwh
         self._draws = draws
         self._pricing = pricing
         self._step_h = scenario.step / timedelta(hours=1)
@@ -165,7 +173,7 @@ class _OfflineProblem:
         connection = scenario.site.grid_connection
         bought = build.add_columns("grid_import_kw", "t", (steps,), 0.0, self._import_limits_kw())
         sold = build.add_columns("grid_export_kw", "t", (steps,), 0.0, connection.export_limit_kw)
-        wants_kwh = np.array([stay.vehicle.takes_kwh for stay in scenario.stays])
+        wants_kwh = np.array([self._most_kwh.get(stay.id, stay.vehicle.takes_kwh) for stay in scenario.stays])
         least_kwh = np.array([-stay.vehicle.gives_kwh for stay in scenario.stays])
         energy = build.add_rows("energy", "s", (np.arange(len(wants_kwh)),), least_kwh, wants_kwh)
         build.add_entries(energy.first + draws.stay, power.indices, draws.hours * draws.stored_share)
@@ -233,7 +241,7 @@ class _OfflineProblem:
         low_kwh, high_kwh = battery.min_soc * battery.capacity_kwh, battery.max_soc * battery.capacity_kwh
         begin_kwh = min(max(self._scenario.battery_soc * battery.capacity_kwh, low_kwh), high_kwh)
         lower, upper = np.full(len(steps) + 1, low_kwh), np.full(len(steps) + 1, high_kwh)
-        lower[0] = upper[0] = lower[-1] = begin_kwh
+        lower[0] = upper[0] = begin_kwh
         content = build.add_columns("battery_kwh", "b", (np.arange(len(steps) + 1),), lower, upper)
         rows = build.add_rows("battery", "t", (steps,), 0.0, 0.0)
         build.add_entries(rows.indices, content.indices[1:], 1.0)
@@ -255,6 +263,7 @@ class _OfflineProblem:
         wear = battery.wear_price_per_kwh if battery else 0.0
         if battery is not None:
             cost[model.columns["battery_discharge_kw"].span] = wear * step_h
+            cost[model.columns["battery_kwh"].indices[-1]] = -pricing.stored_worth_per_kwh
         saved = float(np.abs(price).max(initial=0.0)) + abs(pricing.export_price_per_kwh) + wear
         saved += sum(month.weight_per_kw / month.interval_h for month in pricing.months)
         losses = 1.0 + self._scenario.surroundings.wiring_loss_share
@@ -370,6 +379,10 @@ def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values:
     if "battery_charge_kw" in model.columns:
         charge, discharge = model.columns["battery_charge_kw"], model.columns["battery_discharge_kw"]
         battery_kwh = (values[charge.span] - values[discharge.span]) * step_h
+    drained_kwh = 0.0
+    if "battery_kwh" in model.columns:
+        content_kwh = values[model.columns["battery_kwh"].span]
+        drained_kwh = float(content_kwh[0] - content_kwh[-1])
     series = StepSeries(
         start=scenario.start,
         step=scenario.step,
@@ -393,6 +406,7 @@ def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values:
         wall_s=wall_s,
         until=scenario.start + draws.steps * scenario.step,
         is_complete=True,
+        battery_drained_kwh=drained_kwh,
     )
 
 

@@ -131,3 +131,5 @@ class Course:
     """How far it came [UTC]."""
     is_complete: bool
     """Whether it came to the end; where not, it was interrupted."""
+    battery_drained_kwh: float = 0.0
+    """What the stationary battery holds less at the end than at the start [kWh]; below zero where it holds more."""

@@ -20,6 +20,8 @@ from scenarios.runner import Progress, never, not_told, run_course
 from scenarios.scenario import Scenario
 from scenarios.strategies import OFFLINE_OPTIMUM, UNCONTROLLED
 
+SAME_ENERGY_SHARE = 1e-3
+"""Part of the energy that two courses may differ by and still be compared as they are."""
 Runner = Callable[..., Course]
 """Lives through a scenario; see `run_course` for its arguments."""
 
@@ -70,7 +72,8 @@ def bounds_of(scenario: Scenario) -> Bounds:
     """Work out both bounds of a scenario."""
     optimum = solve_offline(scenario)
     uncontrolled = run_course(scenario, UNCONTROLLED)
-    return Bounds(optimum, uncontrolled, Baselines(figures_of(optimum, scenario), figures_of(uncontrolled, scenario)))
+    best = figures_of(optimum, scenario)
+    return Bounds(optimum, uncontrolled, Baselines(best, _figures_beside(best, uncontrolled, scenario)))
 
 
 def replay(
@@ -115,8 +118,17 @@ def replay(
 
 def judged(scenario: Scenario, course: Course, bounds: Bounds) -> ReplayResult:
     """A course with its figures beside those of the bounds."""
-    figures = figures_of(course, scenario)
+    figures = _figures_beside(bounds.baselines.offline_optimum, course, scenario)
     return ReplayResult(scenario, course, figures, bounds.baselines, bounds.optimum, bounds.uncontrolled)
+
+
+def _figures_beside(optimum: CourseFigures, course: Course, scenario: Scenario) -> CourseFigures:
+    """Figures that know what perfect foresight pays for the same energy: who delivers less is not better for that."""
+    figures = figures_of(course, scenario)
+    if figures.delivered_kwh >= optimum.delivered_kwh * (1.0 - SAME_ENERGY_SHARE):
+        return figures
+    same = solve_offline(scenario, {stay.id: stay.delivered_kwh for stay in course.stays})
+    return replace(figures, same_energy_optimum_cost=figures_of(same, scenario).bill.total_cost)
 
 
 def _as_if_it_ended(scenario: Scenario, course: Course) -> Scenario:

@@ -64,13 +64,15 @@ class ReplayBill:
     """Energy to the grid [currency]."""
     demand_cost: Decimal
     """Demand charges [currency]."""
+    battery_cost: Decimal
+    """Worth of what the stationary battery holds less at the end than at the start [currency]; below zero: more."""
     peak_kw: float
     """Greatest mean import over the shortest metering interval [kW]."""
 
     @property
     def total_cost(self) -> Decimal:
         """All of it [currency]."""
-        return self.energy_cost - self.export_revenue + self.demand_cost
+        return self.energy_cost - self.export_revenue + self.demand_cost + self.battery_cost
 
 
 class Pricing:
@@ -86,6 +88,8 @@ class Pricing:
         self.boundaries = [scenario.start + index * scenario.step for index in range(steps + 1)]
         self.import_price_per_kwh = step_prices_per_kwh(scenario.tariff, self.boundaries)
         self.export_price_per_kwh = float(scenario.tariff.export_price_per_kwh)
+        battery, mean = scenario.site.battery, float(self.import_price_per_kwh.mean()) if steps else 0.0
+        self.stored_worth_per_kwh = max(0.0, mean * battery.discharge_efficiency) if battery is not None else 0.0
         self.months = tuple(
             month
             for charge in scenario.tariff.demand_charges
@@ -95,14 +99,21 @@ class Pricing:
         whole = DemandCharge("peak", Decimal(0), interval_minutes=shortest)
         self._all = demand_months(scenario, whole, self.boundaries)
 
-    def bill(self, import_kwh: FloatArray, export_kwh: FloatArray) -> ReplayBill:
-        """The bill of energies by step."""
+    def bill(self, import_kwh: FloatArray, export_kwh: FloatArray, battery_drained_kwh: float = 0.0) -> ReplayBill:
+        """The bill of energies by step.
+
+        Args:
+            import_kwh: From the grid, shape (steps,).
+            export_kwh: To the grid, shape (steps,).
+            battery_drained_kwh: What the stationary battery holds less at the end: who empties it has not saved that.
+        """
         demand = sum(month.weight_per_kw * month.peak_kw(import_kwh) for month in self.months)
         return ReplayBill(
             self.currency,
             _money(float(self.import_price_per_kwh @ import_kwh)),
             _money(self.export_price_per_kwh * float(export_kwh.sum())),
             _money(demand),
+            _money(battery_drained_kwh * self.stored_worth_per_kwh),
             max((month.peak_kw(import_kwh) for month in self._all), default=0.0),
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from optimizer.domain.event import GridEventKind
 from optimizer.planning.problem import FloatArray
-from scenarios.metrics import CourseFigures, above_optimum_share, saved_share
+from scenarios.metrics import CourseFigures, above_optimum_share, comparable_optimum_cost, saved_share
 from scenarios.outcomes import Course, StayOutcome
 from scenarios.replay import ReplayResult
 from scenarios.replay_bill import step_prices_per_kwh
@@ -130,6 +130,8 @@ class _Page:
         interrupted = (
             "" if figures.is_complete else " <b>The replay was interrupted; what follows is the part until then.</b>"
         )
+        foresight = "which knows the future"
+        foresight += "" if figures.same_energy_optimum_cost is None else " and delivers no more here"
         cards = (
             (f"{figures.bill.total_cost:,.2f} {self.currency}", "what the site pays: energy and demand charge"),
             (
@@ -138,7 +140,7 @@ class _Page:
             ),
             (
                 f"{above_optimum_share(figures, bounds):+.1%}",
-                f"against the offline optimum of {bounds.offline_optimum.bill.total_cost:,.2f}, which knows the future",
+                f"against the offline optimum of {comparable_optimum_cost(figures, bounds):,.2f}, {foresight}",
             ),
             (f"{figures.bill.peak_kw:.1f} kW", f"billed peak; uncontrolled {bounds.uncontrolled.bill.peak_kw:.1f} kW"),
             (
@@ -257,13 +259,14 @@ class _Page:
         }
         rows = [(name, self._cost_parts(figures)) for name, figures in judged.items()]
         high = max(float(figures.bill.total_cost) for figures in judged.values())
-        head = ("", "energy", "export", "demand charge", "total", "peak kW", "kWh delivered", "kg CO2 (marginal)")
+        head = ("", "energy", "export", "demand charge", "battery", "total", "peak kW", "kWh delivered", "kg CO2")
         cells = [
             (
                 name,
                 f"{one.bill.energy_cost:,.2f}",
                 f"{-one.bill.export_revenue:,.2f}",
                 f"{one.bill.demand_cost:,.2f}",
+                f"{one.bill.battery_cost:,.2f}",
                 f"{one.bill.total_cost:,.2f}",
                 f"{one.bill.peak_kw:.1f}",
                 f"{one.delivered_kwh:,.1f}",
@@ -271,7 +274,10 @@ class _Page:
             )
             for name, one in judged.items()
         ]
-        text = f"Energy (blue) and demand charge (ochre), in {self.currency}."
+        text = (
+            f"Energy (blue), less what is paid for export, and demand charge (ochre), in {self.currency}. What a "
+            "battery holds less at the end than at the start counts as energy; CO2 is that of marginal plants."
+        )
         return _section("What it costs", text, stacked_rows(rows, max(high, 1e-9), self.currency) + _table(head, cells))
 
     def duration_curve(self) -> str:
@@ -395,7 +401,7 @@ class _Page:
         return points if min(standing) < float("inf") else []
 
     def _cost_parts(self, figures: CourseFigures) -> list[tuple[float, str, str]]:
-        energy, demand = float(figures.bill.energy_cost - figures.bill.export_revenue), float(figures.bill.demand_cost)
+        energy, demand = float(figures.bill.total_cost - figures.bill.demand_cost), float(figures.bill.demand_cost)
         return [
             (max(0.0, energy), PRICE, f"energy {energy:,.2f} {self.currency}"),
             (demand, OPTIMUM, f"demand charge {demand:,.2f} {self.currency}"),

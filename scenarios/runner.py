@@ -329,6 +329,7 @@ class _Replay:
             wall_s=wall_s,
             until=state.clock.now(),
             is_complete=state.is_over,
+            battery_drained_kwh=state.site.battery.drained_kwh if state.site.battery is not None else 0.0,
         )
 
 
