@@ -20,6 +20,9 @@ EXCESS_FACTOR = 1.25
 REGISTER_STEP_KWH = Decimal("0.1")
 """Coarsest register step seen; a rise by less than one step is always possible [kWh]."""
 
+LEAST_LEVEL_KWH = Decimal("0.01")
+"""Register from which another one, a thousand times smaller or greater, shows a wrong prefix and no new meter [kWh]."""
+
 READINGS_TO_BELIEVE = 2
 """Readings in a row that agree among themselves but not with the register before: the meter was changed."""
 
@@ -179,10 +182,11 @@ class MeterHistory:
         """The register in its right prefix, or the sum of interval energies where the station sends only those."""
         interval_kwh = reading.interval_kwh
         if sample.register_kwh is not None:
-            if not (reading.in_true_wh and sample.reason is ReadingReason.TRANSACTION_END):
+            # Nought is nought in every unit; any other register in true Wh says nothing of those in meter values.
+            if not reading.in_true_wh or sample.register_kwh == 0:
                 self._prefix.observe(sample)
             mended_kwh = self._mended(sample)
-            right_as_told = self._is_right_as_told(sample, mended_kwh, in_true_wh=reading.in_true_wh)
+            right_as_told = reading.in_true_wh or self._is_right_as_told(sample, mended_kwh)
             if mended_kwh != sample.register_kwh and not right_as_told:
                 return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)
             return sample
@@ -192,11 +196,8 @@ class MeterHistory:
         added_kwh = Decimal(0) if sample.at == self._newest_at else interval_kwh
         return replace(sample, register_kwh=self._register_kwh + added_kwh, quality=SampleQuality.DERIVED)
 
-    def _is_right_as_told(self, sample: MeterSample, mended_kwh: Decimal | None, *, in_true_wh: bool) -> bool:
-        """Whether a register follows the one before as it stands.
-
-        Where that is so of one that is not in true Wh anyway, and it would not follow mended, its prefix is right.
-        """
+    def _is_right_as_told(self, sample: MeterSample, mended_kwh: Decimal | None) -> bool:
+        """Whether a register follows the one before as it stands, and would not follow mended: its prefix is right."""
         if not self._prefix.is_wrong:
             return True
         if sample.register_kwh is None or mended_kwh is None or self._register_kwh is None:
@@ -204,8 +205,6 @@ class MeterHistory:
         greatest_kwh = self._greatest_rise_kwh(sample.at)
         if not self._follows(self._register_kwh, sample.register_kwh, greatest_kwh):
             return False
-        if in_true_wh:
-            return True
         if sample.transaction_id != self._register_of or self._follows(self._register_kwh, mended_kwh, greatest_kwh):
             return False
         self._prefix.disbelieve()
@@ -261,7 +260,7 @@ class MeterHistory:
     def _in_another_prefix(self, register_kwh: Decimal, sample: MeterSample) -> Decimal | None:
         """The register a thousand times greater or smaller, where that is possible; ``None``: neither is."""
         before_kwh, greatest_kwh = self._register_kwh, self._greatest_rise_kwh(sample.at)
-        if before_kwh is None or before_kwh <= REGISTER_STEP_KWH:
+        if before_kwh is None or before_kwh < LEAST_LEVEL_KWH:
             return None
         for candidate_kwh in (register_kwh * PREFIX, register_kwh / PREFIX):
             if self._follows(before_kwh, candidate_kwh, greatest_kwh):

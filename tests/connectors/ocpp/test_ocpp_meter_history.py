@@ -146,6 +146,19 @@ class TestPrefix:
         history.expect_kwh_as_wh()
         assert says(history, 5, "5.001", 6.0).register_kwh == Decimal("6.0")
 
+    def test_a_start_in_true_wh_says_nothing_of_what_meter_values_told_before(self, history) -> None:
+        history.begin(TX, Decimal("0.05"), START)
+        history.judge(MeterReading(None, ReadingReason.TRANSACTION_BEGIN, Decimal("0.05"), in_true_wh=True), START, TX)
+        history.expect_kwh_as_wh()
+        assert says(history, 0.5, "0.000057", 1.4).register_kwh == Decimal("0.057")
+        assert says(history, 1, "0.1", 0.0, in_true_wh=True).register_kwh == Decimal("0.1")
+
+    def test_level_of_a_start_in_true_wh_shows_it_for_a_new_meter_too(self, history) -> None:
+        history.begin(TX, Decimal("0.05"), START)
+        samples = [says(history, minute, told, 4.1) for minute, told in ((0.5, "0.000082"), (1, "0.000116"))]
+        assert [sample.register_kwh for sample in samples] == [Decimal("0.082"), Decimal("0.116")]
+        assert says(history, 1.1, "0.12", 0.0, in_true_wh=True).register_kwh == Decimal("0.12")
+
     def test_few_watt_hours_show_it(self, history) -> None:
         history.begin(TX, Decimal(0), START)
         says(history, 0, "0", 0.0)
