@@ -345,12 +345,14 @@ class StationIntake:
         if session is None:
             return None
         number = next((number for number, evse in self.record.evses.items() if evse.id == session.evse_id), None)
-        if number is not None and session.is_active and session.transaction_id == transaction_id:
+        if number is None:
+            return None
+        if number not in self.record.active and self._samples is not None:
+            kept = await self._samples.session_samples(session.id)
+            self.record.meters[number].resume(transaction_id, kept)
+        if session.is_active and session.transaction_id == transaction_id:
             self.record.begin(number, transaction_id)
-            if self._samples is not None:
-                kept = await self._samples.session_samples(session.id)
-                self.record.meters[number].resume(transaction_id, kept)
-        elif number is not None:
+        else:
             self.record.places.put(transaction_id, number)
         return number
 

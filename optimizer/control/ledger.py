@@ -23,6 +23,7 @@ from optimizer.control.stay_rules import (
     UNPLUGGED_REASONS,
     VACANT,
     as_its_state_says,
+    is_earlier_stay,
     is_other_stay,
     register_sample,
 )
@@ -231,7 +232,7 @@ class SessionLedger:
             await self._stores.sessions.save_session(known)
             return known, opened
         begun_at = self._not_ahead(event.at)
-        past = active is not None and event.at < active.plugged_in_at
+        past = active is not None and is_earlier_stay(active, event)
         if active is not None and not past:
             session = active
         else:

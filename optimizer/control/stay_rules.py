@@ -27,6 +27,8 @@ VACANT = frozenset({ConnectorStatus.AVAILABLE, ConnectorStatus.RESERVED})
 """States in which no vehicle is plugged in."""
 NO_TRANSACTION = frozenset({"", "0", "-1"})
 """Ids that stations send when they know of no transaction."""
+STAMPS_APART = timedelta(seconds=10)
+"""Stamps of one moment are this far apart at most; no vehicle makes room for the next one within it."""
 UNPLUGGED_REASONS = frozenset({"EVDisconnected"})
 """OCPP stop reasons that mean that the cable is out."""
 
@@ -60,6 +62,16 @@ def is_other_stay(active: Session, event: TransactionBegun) -> bool:
         and event.at >= active.plugged_in_at
         and event.transaction_id != active.transaction_id
     )
+
+
+def is_earlier_stay(active: Session, event: TransactionBegun) -> bool:
+    """Whether a new transaction is of a vehicle that left before the one that is there came.
+
+    A station that tells plug-in and transaction in the wrong order of time, by a clock of which more was learnt between
+    the two, still means one vehicle.
+    """
+    tolerance = STAMPS_APART if active.transaction_id is None else timedelta(0)
+    return event.at < active.plugged_in_at - tolerance
 
 
 def register_sample(

@@ -523,6 +523,23 @@ def test_boots_and_losses_of_contact_are_told() -> None:
     assert book.changes == ["station station-a online", "station station-a offline"]
 
 
+@pytest.mark.parametrize(("earlier_s", "sessions"), [(0.1, 1), (9.0, 1), (60.0, 2)])
+def test_a_start_stamped_before_the_plug_in(earlier_s: float, sessions: int) -> None:
+    """By a clock of which more was learnt in between it is of the same vehicle; long before, of one that has left."""
+
+    async def story(book: Book) -> None:
+        plugged_in_at = START - MINUTE
+        await book.ledger.connector_reported(ConnectorReported(STATION, 1, PREPARING, plugged_in_at))
+        begun_at = plugged_in_at - timedelta(seconds=earlier_s)
+        opened = await book.ledger.transaction_begun(TransactionBegun(STATION, 1, begun_at, None, None))
+        kept = await book.sessions()
+        assert len(kept) == sessions
+        (there,) = [session for session in kept if session.is_active]
+        assert (there.transaction_id == opened.transaction_id) is (sessions == 1)
+
+    told(story)
+
+
 def test_what_is_learnt_of_a_station_is_kept_and_its_limits_stay_trusted() -> None:
     async def story(book: Book) -> None:
         habits = StationHabits(clock_ahead_s=-95.0)
