@@ -39,6 +39,10 @@ class ConnectorView(AnswerModel):
     """How far that limit has come."""
     limit_reason: str | None
     """Which limit, price or target binds."""
+    told_phases: int | None
+    """Phases that the station was told to charge on; null: nothing was said of them."""
+    phases_seen_at: datetime | None
+    """When the meter first showed it; null: not yet, so all phases count."""
     safe_default_kw: float | None
     """Limit that holds when nothing newer comes [kW]; null: not installed."""
 
@@ -46,6 +50,7 @@ class ConnectorView(AnswerModel):
     def of(cls, connector: Connector, at: datetime) -> Self:
         """The view of a connector at ``at``."""
         setpoint, sample = connector.setpoint, connector.last_sample
+        order = setpoint.phase_order if setpoint else None
         return cls(
             evse_id=connector.evse_id,
             station_id=connector.station_id,
@@ -58,6 +63,8 @@ class ConnectorView(AnswerModel):
             limit_kw=setpoint.limit_at_kw(at) if setpoint else None,
             limit_state=setpoint.state if setpoint else None,
             limit_reason=setpoint.reason if setpoint else None,
+            told_phases=order.phases if order is not None else None,
+            phases_seen_at=order.seen_at if order is not None else None,
             safe_default_kw=connector.safe_default_kw,
         )
 

@@ -191,6 +191,8 @@ async def test_a_site_shows_what_happens_now(caller: Any) -> None:
         "limit_kw": 7.4,
         "limit_state": "accepted",
         "limit_reason": "demand_peak",
+        "told_phases": None,
+        "phases_seen_at": None,
         "safe_default_kw": 2.0,
     }
     empty = next(one for one in shown["connectors"] if one["evse_id"] == "B")
