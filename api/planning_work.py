@@ -26,10 +26,10 @@ class PlanningWork:
         self._settings_now = settings
         self._settings = settings()
 
-    def assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
-        """State the problem of a snapshot, with the load of EVSEs that cannot be steered."""
+    async def assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
+        """State the problem of a snapshot, with the load of EVSEs that cannot be steered; in a thread, too."""
         self._settings = self._settings_now()
-        return problem_from_snapshot(snapshot, self._settings, fixed_kw=fixed_kw)
+        return await asyncio.to_thread(problem_from_snapshot, snapshot, self._settings, fixed_kw=fixed_kw)
 
     async def plan(self, problem: ChargingProblem) -> PlanOutcome:
         """Solve it in a thread, with the solver's own time limit."""

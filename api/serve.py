@@ -18,6 +18,8 @@ from api.config import Configuration
 
 EXIT_FAILED = 1
 
+LONGEST_TURN_S = 0.001
+"""How long a thread goes on while others wait for the interpreter; each answer waits for a few turns [s]."""
 COLLECTION_THRESHOLDS = (10_000, 20, 50)
 """Steps of the garbage collection: a message or a plan makes thousands of objects that go without it."""
 
@@ -55,11 +57,15 @@ class CountedThreads(ThreadPoolExecutor):
         return future
 
 
-def settle_memory() -> None:
-    """Leave out of garbage collection what lasts as long as the service: modules, tables, messages' schemas."""
+def settle_interpreter() -> None:
+    """Leave out of garbage collection what lasts as long as the service: modules, tables, messages' schemas.
+
+    And let the event loop have its turn quickly while a thread plans or reads.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTION_THRESHOLDS)
+    sys.setswitchinterval(LONGEST_TURN_S)
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -84,7 +90,7 @@ async def _serve(configuration: Configuration, *, while_stdin_open: bool) -> int
             http=f"http://{configuration.http.host}:{started.http_port}",
             ocpp=f"{configuration.ocpp.host}:{started.ocpp_port}",
         )
-        settle_memory()
+        settle_interpreter()
         told_to_stop = asyncio.create_task(stop.wait())
         await asyncio.wait({told_to_stop, started.control}, return_when=asyncio.FIRST_COMPLETED)
         failed = not told_to_stop.done()

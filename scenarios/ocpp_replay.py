@@ -260,7 +260,7 @@ class _WiredControl:
     async def _session_ended(self, session: Session) -> None:
         self.departures.note(session)
 
-    def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
+    async def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
         return stated_problem(self._scenario, self._strategy.settings, self.departures, snapshot, fixed_kw)
 
     async def _plan(self, problem: ChargingProblem) -> PlanOutcome:

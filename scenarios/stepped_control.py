@@ -181,7 +181,7 @@ class SteppedControl:
         if self._state.site.battery is not None:
             self._state.site.battery.follow(outcome.plan.boundaries, outcome.plan.battery_kw)
 
-    def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
+    async def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
         return stated_problem(self._scenario, self._strategy.settings, self._state.departures, snapshot, fixed_kw)
 
     async def _plan(self, problem: ChargingProblem) -> PlanOutcome:

@@ -43,6 +43,7 @@ class DatabasePlanStore:
     def __init__(self, transactions: Transactions, kept_plans: int) -> None:
         self._transactions = transactions
         self._kept_plans = kept_plans
+        self._saved: dict[SiteId, Plan] = {}
 
     async def save_outcome(self, outcome: PlanOutcome, trigger: str, seen: SeenStep | None = None) -> None:
         """Keep a plan with its outcome, trigger and what it follows from; a repeat of its id changes nothing."""
@@ -56,9 +57,15 @@ class DatabasePlanStore:
             "body": body,
         }
         await self._transactions.write(partial(_save_outcome, row=row, seen=seen, kept_plans=self._kept_plans))
+        self._saved[outcome.plan.site_id] = outcome.plan
 
     async def latest_plan(self, site_id: SiteId) -> Plan | None:
-        """The newest plan."""
+        """The newest plan; the one that was saved last is not read again, for it may hold thousands of vehicles."""
+        saved = self._saved.get(site_id)
+        newest_id = select(PLAN_OUTCOME.c.plan_id).where(PLAN_OUTCOME.c.site_id == site_id)
+        newest_id = newest_id.order_by(*_NEWEST_FIRST).limit(1)
+        if saved is not None and saved.id == await self._transactions.read(lambda lane: lane.scalar(newest_id)):
+            return saved
         newest = await self.outcomes(site_id, 1)
         return newest[0].plan if newest else None
 

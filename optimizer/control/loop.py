@@ -24,13 +24,15 @@ from optimizer.ports import ChargerGateway, Clock, Stores
 
 _LOG = logging.getLogger(__name__)
 
-REST_PER_STEP = 9.0
-"""Time for which events are gathered after a control step, as a multiple of its length, up to the period."""
+REST_PER_STEP = 3.0
+"""Least time for which events are gathered after a control step, as a multiple of its length."""
+LONGEST_REST_S = 30.0
+"""It is no longer than this, however long a step took: events should not wait for a solver that hung [s]."""
 
-Assembler = Callable[[SiteSnapshot, Mapping[EvseId, float]], ChargingProblem]
+Assembler = Callable[[SiteSnapshot, Mapping[EvseId, float]], Awaitable[ChargingProblem]]
 """States the problem of a snapshot, with the load of EVSEs that cannot be steered."""
 Planner = Callable[[ChargingProblem], Awaitable[PlanOutcome]]
-"""Solves a problem; in a thread of its own in the service, inline in the simulator."""
+"""Solves a problem; as the assembler in a thread of its own in the service, inline in the simulator."""
 Recording = Callable[[SiteSnapshot, Mapping[EvseId, float]], SeenStep]
 """Tells what the plan that has just been made follows from."""
 
@@ -103,7 +105,7 @@ class ControlLoop:
                 self._site, self._stores, self._gateway, self._sources, now, self._settings, self._sender.memory
             )
             fixed_kw = fixed_load_kw(await self._sender.view(), self._settings)
-            outcome = await self._planner(self._assembler(snapshot, fixed_kw))
+            outcome = await self._planner(await self._assembler(snapshot, fixed_kw))
             seen = self._recording(snapshot, fixed_kw) if self._recording is not None else None
             await self._stores.plans.save_outcome(outcome, trigger, seen)
             self._sender.follow(outcome.plan)
@@ -142,8 +144,7 @@ class ControlLoop:
             rest_s: Least time for that, so that planning leaves the processor to others [s].
         """
         if await first_of(self._wanted, self._clock, self._settings.replan_period_s):
-            rest_s = min(rest_s, self._settings.replan_period_s)
-            await self._clock.sleep(max(self._settings.replan_gather_s, rest_s))
+            await self._clock.sleep(max(self._settings.replan_gather_s, min(rest_s, LONGEST_REST_S)))
         reasons, self._reasons = self._reasons, {}
         self._wanted.clear()
         return ", ".join(reasons) or "period"

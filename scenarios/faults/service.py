@@ -279,7 +279,7 @@ class FaultyService:
         return outcome
 
 
-def _problem(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
+async def _problem(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
     return problem_from_snapshot(snapshot, NEAR_SLOTS, fixed_kw=fixed_kw)
 
 

@@ -37,7 +37,7 @@ from load_stations import QUICK_ROUNDS, QUICKER, LoadFleet, fleet_of
 from api.composition import running
 from api.config import load_configuration
 from api.logs import configure_logging
-from api.serve import settle_memory
+from api.serve import settle_interpreter
 from connectors.clock import SystemClock
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
@@ -125,7 +125,7 @@ async def serve_all(number: int, pipe: Connection, folder: Path) -> None:
     (folder / "tariff.yaml").write_text(yaml.safe_dump(tariff))
     (folder / "site.yaml").write_text(yaml.safe_dump(content))
     async with running(load_configuration(folder / "site.yaml")) as started:
-        settle_memory()
+        settle_interpreter()
         pipe.send(started.ocpp_port)
         await tell_usage(pipe)
         print(
@@ -149,7 +149,7 @@ async def serve_inbound(number: int, pipe: Connection, folder: Path) -> None:
         runner = web.AppRunner(system.application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
-        settle_memory()
+        settle_interpreter()
         pipe.send(runner.addresses[0][1])
         await tell_usage(pipe)
         await runner.cleanup()

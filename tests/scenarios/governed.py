@@ -7,7 +7,7 @@ forecast, and the readings of the site's meters.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -30,6 +30,7 @@ from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.series import PowerSeries
 from optimizer.domain.session import Session
 from optimizer.domain.site import Circuit, Evse, GridConnection, PvArray, Site, Station
+from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.domain.tariff import EnergyBand, Tariff, TariffWindow
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.problem import ChargingProblem
@@ -167,12 +168,15 @@ async def governed(
     stores, way = MemoryStores([site]), CountingGateway(ServiceMetrics())
     planning = PlanningSettings()
 
+    async def assemble(snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> ChargingProblem:
+        return problem_from_snapshot(snapshot, planning, fixed_kw=fixed_kw)
+
     async def plan(problem: ChargingProblem) -> PlanOutcome:
         return plan_charging(problem, planning)
 
     controller = SiteController(
         site, stores, way, clock, world, world,
-        lambda snapshot, fixed_kw: problem_from_snapshot(snapshot, planning, fixed_kw=fixed_kw), plan, control,
+        assemble, plan, control,
     )  # fmt: skip
     system = OcppCentralSystem([station], controller.ledger, clock, SETTINGS, StationGate(SecurityProfile.NONE))
     way.connect(system)

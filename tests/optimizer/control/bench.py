@@ -315,6 +315,9 @@ class Bench:
         self.ended: list[Session] = []
         self.start_control()
 
+    async def _assemble(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> SimpleNamespace:
+        return SimpleNamespace(snapshot=snapshot, fixed_kw=fixed_kw)
+
     def start_control(self) -> None:
         """The control with no memory of its own, as after a start of the service."""
         self.control = SiteController(
@@ -324,7 +327,7 @@ class Bench:
             self.clock,
             FlatTariffs(),
             FlatForecasts(),
-            lambda snapshot, fixed_kw: SimpleNamespace(snapshot=snapshot, fixed_kw=fixed_kw),  # type: ignore[arg-type,return-value]
+            self._assemble,  # type: ignore[arg-type]
             self._plan,
             self.settings,
             on_session_ended=self._keep_ended,
