@@ -56,7 +56,7 @@ def test_they_do_so_for_three_days_and_as_the_scenario_plans(name: str, strategy
     assert_physical(scenario.between(begin, min(begin + timedelta(days=3), scenario.end)), strategy)
 
 
-def assert_physical(scenario: Scenario, strategy: str) -> None:
+def assert_physical(scenario: Scenario, strategy: str) -> Course:
     course = run_course(scenario, strategy)
     assert course.is_complete
     assert {stay.id for stay in course.stays} == {stay.id for stay in scenario.stays}
@@ -64,6 +64,7 @@ def assert_physical(scenario: Scenario, strategy: str) -> None:
     assert_nobody_takes_more_than_fits(scenario, course)
     if strategy != UNCONTROLLED:
         assert course.violations == ()
+    return course
 
 
 @pytest.mark.parametrize("name", ["acn_jpl_2019_10", "epfl_fast_2022_06", "depot_constructed_2024_06"])
@@ -96,3 +97,20 @@ def assert_nobody_takes_more_than_fits(scenario: Scenario, course: Course) -> No
             <= stay.delivered_kwh
             <= min(stay.wanted_kwh, power_kw[stay.id] * there_h) + BALANCED_WITHIN_KWH
         )
+
+
+@pytest.mark.parametrize("strategy", ["milp", "least_laxity"])
+def test_cars_of_one_and_of_three_phases_share_a_depot(strategy: str) -> None:
+    """Seven cars on posts of three phases, four of which use one: nobody gets more than its phases carry."""
+    mixed = {**FASTER, "vehicles": [{"phases_used": 1}, {"phases_used": 3}], "seed": 3}
+    begin = datetime.fromisoformat("2024-06-12T15:30:00+02:00")
+    scenario = load_scenario(catalogue_path("depot_constructed_2024_06"), mixed)
+    scenario = scenario.between(begin, begin + timedelta(hours=1.5))
+    assert {stay.vehicle.phases_used for stay in scenario.stays} == {1, 3}
+    course = assert_physical(scenario, strategy)
+    one_phase = {stay.id for stay in scenario.stays if stay.vehicle.phases_used == 1}
+    for stay in course.stays:
+        there_h = (stay.departed_at - stay.arrived_at) / timedelta(hours=1)
+        if stay.id in one_phase:
+            assert stay.delivered_kwh <= 16 * 0.23 * there_h + BALANCED_WITHIN_KWH
+    assert sum(stay.delivered_kwh for stay in course.stays) > 0.98 * scenario.requested_kwh
