@@ -30,7 +30,7 @@ _RECORDS = """# A service's own past
 `chargehorizon record export --config site.yaml OUT.yaml` writes what a service saw and decided at each step as a
 scenario, the steps beside it in `OUT.jsonl.gz`. `chargehorizon replay OUT.yaml` makes each plan again from what was
 seen then: with the same version the same to the last bit. What `strategy`, `planning`, `site` or `tariff` say
-otherwise, there or as `--set NAME=NEW`, gives other plans, and the replay tells by how much they differ.
+otherwise, there or as `--set NAME=VALUE`, gives other plans, and the replay tells by how much they differ.
 """
 
 SETTINGS = ("control", "planning")
