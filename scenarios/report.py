@@ -189,7 +189,8 @@ class _Page:
         given_kwh = self.result.figures.given_back_kwh
         text = (
             f"{len(lenders)} of {len(self.result.course.stays)} cars gave back {given_kwh:,.1f} kWh in between; the "
-            f"offline optimum {best_kwh:,.1f} kWh. Above zero flows into the cars, below zero out of them."
+            f"offline optimum, which counts no wear of batteries, {best_kwh:,.1f} kWh. Above zero flows into the cars, "
+            "below zero out of them."
         )
         series, lines, powers = self.result.course.series, [], []
         for name, colour, course in reversed(self.courses()):
