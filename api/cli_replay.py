@@ -107,6 +107,8 @@ def replay_scenario(
     name = checked_strategy(strategy or scenario.strategy, "--strategy")
     _check_targets(json=json_path, csv=csv_path, report=report_path)
     state, runner = _state_file(scenario, name), _runner(over, speed)
+    if resume and over is Over.MEMORY:
+        _tell_what_is_kept(console, [state])
     with _progress(console) as (on_progress, is_interrupted):
         result = replay(
             scenario,
@@ -204,6 +206,8 @@ def compare_strategies(
     for name in names:
         checked_strategy(name, "--strategies")
     _check_targets(json=json_path, csv=csv_path)
+    if resume:
+        _tell_what_is_kept(console, [_state_file(scenario, name) for name in names])
     with _progress(console) as (on_progress, is_interrupted):
         results = compare(
             scenario,
@@ -290,6 +294,12 @@ def _instant(option: str, given: datetime, scenario: Scenario) -> datetime:
 def in_zone(given: datetime, zone: ZoneInfo) -> datetime:
     """An instant as it was given, or where it was given without offset, that time at the site [UTC]."""
     return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _tell_what_is_kept(console: Console, states: list[Path]) -> None:
+    """Who asks to go on and cannot should know that it begins anew."""
+    if not any(state.exists() for state in states):
+        console.print("Nothing of this was interrupted here: it begins at the start.", highlight=False)
 
 
 def _check_targets(*, json: Path | None, csv: Path | None, report: Path | None = None) -> None:

@@ -134,14 +134,17 @@ def test_an_interrupted_replay_keeps_what_it_has_and_goes_on_to_the_same_result(
         patched.setattr(api.cli_replay, "_progress", interrupted_after(60))
         assert run(*arguments, "part.json", "--resume").exit_code == api.cli_replay.EXIT_INTERRUPTED
         assert read("part.json")["delivered_kwh"] > part["delivered_kwh"]
-    assert run(*arguments, "resumed.json", "--resume").exit_code == 0
+    resumed = run(*arguments, "resumed.json", "--resume")
+    assert resumed.exit_code == 0
+    assert "it begins at the start" not in resumed.output
     assert without_times(read("resumed.json")) == without_times(read("whole.json"))
     assert list(api.cli_replay.STATES.glob("*.state")) == []
 
 
 def test_another_value_of_a_field_is_replayed() -> None:
     arguments = ("replay", SCENARIO, "--strategy", "first_come", *WINDOW)
-    run(*arguments, "--json", "as_it_is.json")
+    # Nothing was interrupted, so there is nothing to go on with.
+    assert "it begins at the start" in run(*arguments, "--resume", "--json", "as_it_is.json").output
     run(*arguments, "--set", "site.limit_kw=80", "--json", "less.json")
     assert read("as_it_is.json")["peak_kw"] > 80 >= read("less.json")["peak_kw"]
 
