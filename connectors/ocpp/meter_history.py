@@ -91,7 +91,10 @@ class MeterHistory:
         """
         if register_kwh is None or not self._prefix.is_wrong:
             return register_kwh
-        mended_kwh, before_kwh = self._prefix.mended(register_kwh), self._register_kwh
+        before_kwh = self._register_kwh
+        if not in_true_wh:
+            self._prefix.decide(register_kwh, before_kwh)
+        mended_kwh = self._prefix.mended(register_kwh)
         if before_kwh is None:
             return register_kwh if in_true_wh else mended_kwh
         return min((register_kwh, mended_kwh), key=lambda candidate_kwh: abs(candidate_kwh - before_kwh))
@@ -167,7 +170,10 @@ class MeterHistory:
 
     def _mended(self, sample: MeterSample) -> Decimal | None:
         """The register in the prefix that the meter means."""
-        return None if sample.register_kwh is None else self._prefix.mended(sample.register_kwh)
+        if sample.register_kwh is None:
+            return None
+        self._prefix.decide(sample.register_kwh, self._register_kwh)
+        return self._prefix.mended(sample.register_kwh)
 
     def _has_risen(self, sample: MeterSample) -> bool:
         """Whether the register is above the newest one of the same transaction."""
@@ -290,6 +296,7 @@ class _PrefixCheck:
         self.offset_kwh = Decimal(0)
         """What registers are read lower by than they mean, so that they go on from those told before it was found out,
         which are in the book already: a jump between two sessions would be energy that never flowed [kWh]."""
+        self._is_undecided = False
         self._first_kwh: Decimal | None = None
         self._told_kwh: Decimal | None = None
         self._last: MeterSample | None = None
@@ -320,6 +327,25 @@ class _PrefixCheck:
         before_kwh = self._told_kwh if self._first_kwh is None else self._first_kwh
         self._factor = PREFIX
         self.offset_kwh = (before_kwh or Decimal(0)) * (PREFIX - 1) if offset_kwh is None else offset_kwh
+        self._is_undecided = before_kwh is None and offset_kwh is None
+
+    def decide(self, told_kwh: Decimal, before_kwh: Decimal | None) -> None:
+        """Find what registers are to be read lower by where nothing had been told when the prefix was found out.
+
+        book         5.00      told now 5.01       as told then: they go on from there
+                  5000.00               5.01       in full
+
+        Args:
+            told_kwh: A register as told now.
+            before_kwh: The one before, as the book holds it [kWh].
+        """
+        if not self._is_undecided or before_kwh is None:
+            return
+        self._is_undecided = False
+        start_kwh = before_kwh if self._first_kwh is None else self._first_kwh
+        in_full_kwh, offset_kwh = told_kwh * PREFIX, start_kwh * (PREFIX - 1)
+        if abs(in_full_kwh - offset_kwh - before_kwh) < abs(in_full_kwh - before_kwh):
+            self.offset_kwh = offset_kwh
 
     def start_anew(self) -> None:
         """Another transaction: what was found stays, what was summed does not."""

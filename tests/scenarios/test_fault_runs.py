@@ -41,6 +41,7 @@ FAILED_ONCE = {
     827: "the same",
     9: "a small register in true Wh at a start (1.6) hid that meter values told kWh as Wh",
     40: "the same",
+    13: "an EVSE read its registers anew in the middle of a transaction, when its neighbour had shown their unit",
     50: "a start in true Wh was taken for what meter values had told before their unit was found out",
 }
 """Seeds that failed once in runs of two minutes of faults, with what was wrong; `make faults` runs them all."""

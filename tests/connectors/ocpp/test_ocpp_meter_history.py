@@ -185,6 +185,23 @@ class TestPrefix:
         after.resume(TX, kept)
         assert says(after, 4, told, 6.0).register_kwh == Decimal(meant)
 
+    @pytest.mark.parametrize(
+        ("kept", "told", "meant"),
+        [
+            pytest.param(["5", "5"], "5.0001", "5.1", id="told in the wrong prefix"),
+            pytest.param(["5000", "5000"], "5.0001", "5000.1", id="told in true Wh"),
+        ],
+    )
+    def test_a_transaction_goes_on_after_a_restart_where_another_evse_shows_the_prefix(
+        self, history, make_evse, kept, told, meant
+    ) -> None:
+        history.begin(TX, Decimal(kept[0]), START)
+        stored = [says(history, minute, register, 0.0) for minute, register in enumerate(kept)]
+        after = MeterHistory(make_evse("S", 1))
+        after.expect_kwh_as_wh()
+        after.resume(TX, stored)
+        assert says(after, 4, told, 6.0).register_kwh == Decimal(meant)
+
     def test_what_was_summed_before_a_restart_of_the_service_counts(self, history, make_evse) -> None:
         history.begin(TX, Decimal(5), START)
         kept = [says(history, 0, "5", 0.0), says(history, 0.01, "5.000001", 6.0)]
