@@ -156,8 +156,9 @@ class MeterHistory:
             export_register_kwh=reading.export_register_kwh,
         )
         if self._newest_at is not None and at < self._newest_at:
-            if received_at is None or not self._has_risen(sample):
-                return replace(sample, register_kwh=self._mended(sample), quality=SampleQuality.STALE)
+            mended_kwh = self._mended(sample, in_true_wh=reading.in_true_wh)
+            if received_at is None or not self._has_risen(sample, mended_kwh):
+                return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.STALE)
             at = max(received_at, self._newest_at)
             sample = replace(sample, at=at, power_kw=None, current_a=None)
         sample = self._with_register(sample, reading)
@@ -168,16 +169,15 @@ class MeterHistory:
             self._register_kwh, self._register_at, self._register_of = sample.register_kwh, at, transaction_id
         return sample
 
-    def _mended(self, sample: MeterSample) -> Decimal | None:
+    def _mended(self, sample: MeterSample, *, in_true_wh: bool) -> Decimal | None:
         """The register in the prefix that the meter means."""
-        if sample.register_kwh is None:
-            return None
+        if sample.register_kwh is None or in_true_wh:
+            return sample.register_kwh
         self._prefix.decide(sample.register_kwh, self._register_kwh)
         return self._prefix.mended(sample.register_kwh)
 
-    def _has_risen(self, sample: MeterSample) -> bool:
+    def _has_risen(self, sample: MeterSample, mended_kwh: Decimal | None) -> bool:
         """Whether the register is above the newest one of the same transaction."""
-        mended_kwh = self._mended(sample)
         if mended_kwh is None or self._register_kwh is None or sample.transaction_id != self._register_of:
             return False
         if sample.reason is ReadingReason.TRANSACTION_BEGIN:
@@ -191,7 +191,7 @@ class MeterHistory:
             # Nought is nought in every unit; any other register in true Wh says nothing of those in meter values.
             if not reading.in_true_wh or sample.register_kwh == 0:
                 self._prefix.observe(sample)
-            mended_kwh = self._mended(sample)
+            mended_kwh = self._mended(sample, in_true_wh=reading.in_true_wh)
             right_as_told = reading.in_true_wh or self._is_right_as_told(sample, mended_kwh)
             if mended_kwh != sample.register_kwh and not right_as_told:
                 return replace(sample, register_kwh=mended_kwh, quality=SampleQuality.DERIVED)

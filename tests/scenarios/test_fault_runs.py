@@ -42,6 +42,7 @@ FAILED_ONCE = {
     9: "a small register in true Wh at a start (1.6) hid that meter values told kWh as Wh",
     40: "the same",
     13: "an EVSE read its registers anew in the middle of a transaction, when its neighbour had shown their unit",
+    847: "the same, at a transaction's first register",
     50: "a start in true Wh was taken for what meter values had told before their unit was found out",
 }
 """Seeds that failed once in runs of two minutes of faults, with what was wrong; `make faults` runs them all."""

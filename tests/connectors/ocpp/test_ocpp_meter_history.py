@@ -153,6 +153,14 @@ class TestPrefix:
         assert says(history, 0.5, "0.000057", 1.4).register_kwh == Decimal("0.057")
         assert says(history, 1, "0.1", 0.0, in_true_wh=True).register_kwh == Decimal("0.1")
 
+    def test_a_start_that_is_mended_already_decides_nothing(self, history) -> None:
+        """In 2.x, when another EVSE of the station had shown the prefix before anything was told here."""
+        history.expect_kwh_as_wh()
+        start_kwh = history.start_register(Decimal("0.00005"), in_true_wh=False)
+        history.begin(TX, start_kwh, START)
+        history.judge(MeterReading(None, ReadingReason.TRANSACTION_BEGIN, start_kwh, in_true_wh=True), START, TX)
+        assert says(history, 0.5, "0.000053", 1.4).register_kwh == Decimal("0.053")
+
     def test_level_of_a_start_in_true_wh_shows_it_for_a_new_meter_too(self, history) -> None:
         history.begin(TX, Decimal("0.05"), START)
         samples = [says(history, minute, told, 4.1) for minute, told in ((0.5, "0.000082"), (1, "0.000116"))]
