@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -35,8 +35,30 @@ def demand_terms(
     for state in snapshot.demand:
         for month in _months(state, zone, boundaries):
             if month.intervals:
-                terms.append(_demand_term(state, month, settings, needed_kw))
+                term = _demand_term(state, month, settings, needed_kw)
+                terms += _shared(term, boundaries[min(settings.near_slots, len(boundaries) - 1)], settings)
     return terms
+
+
+def _shared(term: DemandTerm, near_until: datetime, settings: PlanningSettings) -> list[DemandTerm]:
+    """Split a charge in two: what present vehicles reach by themselves, and what those still to come add to it.
+
+    A peak raised now, for vehicles that may not come, is paid whole; what it is expected to spare later counts by its
+    share only. So a plan moves energy out of the way of those to come long before it raises the peak for them. Who
+    comes within the near slots leads to a new plan on arrival: until then the room is the present ones'.
+    """
+    share = settings.expected_demand_share
+    expected_kw = [
+        kw if interval.start >= near_until else 0.0
+        for kw, interval in zip(term.expected_kw, term.intervals, strict=False)
+    ]
+    alone = replace(term, expected_kw=(), price_per_kw=term.price_per_kw * (1.0 - share))
+    together = replace(term, expected_kw=expected_kw, price_per_kw=term.price_per_kw * share)
+    if not any(expected_kw):
+        return [replace(term, expected_kw=())]
+    if share >= 1.0 or share <= 0.0:
+        return [together if share > 0.0 else alone]
+    return [alone, replace(together, name=f"{term.name} (with vehicles to come)")]
 
 
 def pressing_kw(snapshot: SiteSnapshot, boundaries: tuple[datetime, ...], requests: Iterable[ChargingRequest]) -> float:

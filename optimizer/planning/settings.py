@@ -68,6 +68,9 @@ class PlanningSettings:
     """Whether a demand charge's price is divided by the days left in the month for the plan."""
     peak_headroom_factor: float = 1.3
     """Where no past day is known: how many times the power that present vehicles need counts as reached already."""
+    expected_demand_share: float = 0.9
+    """Share of a demand charge's price at which what vehicles still to come may add to a peak counts; the rest is paid
+    for what the present ones reach by themselves."""
     use_peak_hint: bool = True
     """Whether a demand charge's peak hint counts as already reached."""
     carbon_price_per_kg: float = 0.0
@@ -138,7 +141,7 @@ class PlanningSettings:
             _require(name, getattr(self, name), at_least=0.0)
         for name in ("time_limit_s", "default_stay_h", "default_battery_kwh"):
             _require(name, getattr(self, name), above=0.0)
-        for name in ("departure_care", "default_arrival_soc"):
+        for name in ("departure_care", "default_arrival_soc", "expected_demand_share"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise InvalidConfiguration(f"planning.{name}", value, "give a number from 0 to 1")

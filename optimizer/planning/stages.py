@@ -14,7 +14,7 @@ from optimizer.planning.model import LinearModel
 from optimizer.planning.near import pattern_faults, settled
 from optimizer.planning.preferences import basis_of
 from optimizer.planning.problem import BoolArray, ChargingProblem, FloatArray, IntArray
-from optimizer.planning.reopen import reopened
+from optimizer.planning.reopen import plan_cost, reopened
 from optimizer.planning.rounding import ZERO_KW, power_of, support_bounds, support_of, undecided_sessions, whole_start
 from optimizer.planning.runs import mended
 from optimizer.planning.scope import near_scope, whole_scope
@@ -72,7 +72,9 @@ def rounded(solving: Solving, linear: Held, chosen: Held) -> Found:
     if stepped is None:
         undecided = undecided_sessions(problem, power)
         return _decided(solving, linear, support, undecided, None) or _decided_for_all(solving, linear)
-    stepped = reopened(solving, linear.found, stepped)
+    other = reopened(solving, linear.found, stepped)
+    if other is not stepped:
+        stepped = _refilled(solving, linear, other, wires)
     if not _two_ways(problem, stepped):
         return stepped
     power = power_of(problem, stepped.model, stepped.values)
@@ -111,6 +113,27 @@ def _held(solving: Solving, goes_on: Held, support: BoolArray, target_kw: FloatA
             solver.free_rows(rows.indices[rows.keys[1] < solving.settings.near_slots])
         answer = solving.run(solver)
     return without_slack(problem, Found(goes_on.found.staged, answer.values)) if answer.has_values else None
+
+
+def _refilled(solving: Solving, linear: Held, found: Found, wires: Wires) -> Found:
+    """Let everyone use what those who were decided anew no longer draw, where a peak is paid for.
+
+    The on and off stays. Room under a peak that is left empty comes back as a higher one when others arrive.
+    """
+    problem, near_slots = solving.problem, solving.settings.near_slots
+    if not problem.demand.price_per_kw.any():
+        return found
+    support = power_of(problem, found.model, found.values) > ZERO_KW
+    solver = linear.solver
+    solver.set_bounds(*support_bounds(problem, linear.found.model, support, np.ones(support.shape, dtype=bool)))
+    answer = solving.run(solver, method=Simplex.DUAL)
+    if not answer.has_values:
+        return found
+    power = power_of(problem, linear.found.model, answer.values)
+    refilled = _held(solving, linear, support, settled(problem, power, support, wires, near_slots))
+    if refilled is None or plan_cost(solving, refilled) > plan_cost(solving, found):
+        return found
+    return refilled
 
 
 def everyone(problem: ChargingProblem) -> BoolArray:
