@@ -24,10 +24,10 @@ def settled(
 ) -> FloatArray:
     """Return powers that can be sent on the near slots [kW], shape (modes, slots).
 
-    Every power is rounded down to whole steps, but not below the minimum. Where a peak is paid for, what that adds to
-    the slot's total is taken from others that can make up for it later. Then vehicles that could not make up for what
+    Every power is rounded down to whole steps, but not below the minimum. Then vehicles that could not make up for what
     they lost are rounded up where the wires carry it, and after them, largest remainder first, others as long as the
-    slot's total stays what it was.
+    slot's total stays what it was. Where a peak is paid for, what either adds to that total is taken from others that
+    can make up for it later: a peak that creeps up by a step now and then is paid like any other.
 
     Args:
         problem: The problem.
@@ -98,9 +98,12 @@ class _Settling:
         self.given[modes] = np.clip(_whole(wanted, self.step_kw[modes], np.floor), least, most)
         _fit_minimums(self.given, modes, wanted, (self.weight, self.room))
         total = float(power_kw.sum())
-        if self.problem.demand.price_per_kw.any():
+        pays_peak = bool(self.problem.demand.price_per_kw.any())
+        if pays_peak:
             self._take_back(modes, least, float(self.given.sum()) - total)
         self._give_more(modes, wanted, most, total - float(self.given.sum()))
+        if pays_peak:
+            self._take_back(modes, least, float(self.given.sum()) - total)
         return self.given
 
     def _bounds(self, modes: IntArray) -> tuple[FloatArray, FloatArray]:
