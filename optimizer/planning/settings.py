@@ -60,7 +60,7 @@ class PlanningSettings:
     """What an hour's delay of a kWh costs the plan, which keeps later hours free for arrivals [currency/kWh/h].
 
     Never quite zero: it also orders plans that cost the same, sooner first."""
-    front_load_demand_share: float = 2.5e-4
+    front_load_demand_share: float = 1.8e-4
     """What an hour's delay of a kWh costs at least, as a share of the demand charge's price of a kW [1/h²].
 
     Energy put off meets vehicles that are not there yet; what they need together may raise the peak."""
@@ -68,7 +68,7 @@ class PlanningSettings:
     """Whether a demand charge's price is divided by the days left in the month for the plan."""
     peak_headroom_factor: float = 1.3
     """Where no past day is known: how many times the power that present vehicles need counts as reached already."""
-    expected_demand_share: float = 0.9
+    expected_demand_share: float = 0.95
     """Share of a demand charge's price at which what vehicles still to come may add to a peak counts; the rest is paid
     for what the present ones reach by themselves."""
     use_peak_hint: bool = True

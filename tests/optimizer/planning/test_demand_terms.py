@@ -97,4 +97,4 @@ def test_a_higher_demand_price_puts_off_less() -> None:
         ).delay_price_per_kwh_h
         for price in (0, 15, 30)
     ]
-    assert prices == pytest.approx([2e-5, 15 * 2.5e-4, 30 * 2.5e-4])
+    assert prices == pytest.approx([2e-5, 15 * 1.8e-4, 30 * 1.8e-4])
