@@ -66,27 +66,49 @@ def test_up_to_where_a_peak_costs_nothing_more(
     assert (term.reached_kw, term.price_per_kw) == pytest.approx((reached_kw, price_per_kw)), case
 
 
-def _term(charge: DemandCharge, still_to_come: PowerSeries | None = None) -> DemandTerm:
+def _terms(charge: DemandCharge, still_to_come: PowerSeries | None = None, **settings: float) -> list[DemandTerm]:
     of = replace(EMPTY, demand=(replace(STATE, charge=charge, still_to_come=still_to_come),))
-    (term,) = demand_terms(of, PlanningSettings(), BOUNDARIES)
-    return term
+    return demand_terms(of, PlanningSettings(**settings), BOUNDARIES)  # type: ignore[arg-type]
 
 
 def test_intervals_outside_the_window_do_not_count() -> None:
     half_day = TariffWindow(start=(NOW + HOUR).time(), end=(NOW + 3 * HOUR).time())
-    assert len(_term(CHARGE).intervals) == 24
-    assert len(_term(replace(CHARGE, window=half_day)).intervals) == 8
+    assert [len(term.intervals) for term in _terms(CHARGE)] == [24]
+    assert [len(term.intervals) for term in _terms(replace(CHARGE, window=half_day))] == [8]
 
 
 def test_who_is_still_to_come_counts_in_the_intervals_of_the_peak() -> None:
     series = PowerSeries((NOW + HOUR, NOW + 2 * HOUR, NOW + 3 * HOUR), (5.0, 7.0))
-    term = _term(CHARGE, series)
-    assert list(term.expected_kw) == [0.0] * 4 + [5.0] * 4 + [7.0] * 4 + [0.0] * 12
+    _, together = _terms(CHARGE, series, near_slots=0)
+    assert list(together.expected_kw) == [0.0] * 4 + [5.0] * 4 + [7.0] * 4 + [0.0] * 12
     of = replace(EMPTY, demand=(replace(STATE, still_to_come=series),))
     problem = problem_from_snapshot(of, PlanningSettings())
     # The running interval has its metered part, the later ones what is expected.
     assert problem.demand.metered_kw[0] == pytest.approx(0.5 / 0.25)
     assert problem.demand.metered_kw.max() == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize(
+    ("case", "share", "parts"),
+    [
+        ("a peak for those to come counts a little less", 0.8, [(3.0, 0.0), (12.0, 5.0)]),
+        ("as much as any", 1.0, [(15.0, 5.0)]),
+        ("not at all", 0.0, [(15.0, 0.0)]),
+    ],
+)
+def test_what_those_to_come_add_counts_by_its_share(case: str, share: float, parts: list[tuple[float, float]]) -> None:
+    series = PowerSeries((NOW + HOUR, NOW + 2 * HOUR), (5.0,))
+    terms = _terms(CHARGE, series, expected_demand_share=share, near_slots=0)
+    seen = [(term.price_per_kw, max(term.expected_kw, default=0.0)) for term in terms]
+    assert seen == [pytest.approx(part) for part in parts], case
+    assert sum(term.price_per_kw for term in terms) == pytest.approx(15.0)
+
+
+def test_until_the_next_plan_the_room_is_that_of_the_present() -> None:
+    series = PowerSeries((NOW, NOW + HOUR, NOW + 3 * HOUR), (5.0, 7.0))
+    _, together = _terms(CHARGE, series, near_slots=1)
+    assert list(together.expected_kw) == [0.0] * 4 + [7.0] * 8 + [0.0] * 12
+    assert len(_terms(CHARGE, series, near_slots=6)) == 1
 
 
 def test_a_higher_demand_price_puts_off_less() -> None:
