@@ -39,13 +39,13 @@ def test_a_busy_monday_is_lived_through_at_little_more_than_the_peak_it_needs() 
     assert len(day.earlier) > 50
     course = run_course(day, MILP)
     figures = figures_of(course, day)
-    assert float(course.series.import_kwh.max()) * 12 < 34.5
+    assert float(course.series.import_kwh.max()) * 12 < 36.5
     assert figures.delivered_share > 0.998
     assert figures.limit_violations == 0
 
 
 @pytest.mark.study
-def test_the_month_comes_within_six_and_a_half_percent_of_the_optimum(bounds: Bounds) -> None:
+def test_the_month_comes_within_four_and_a_half_percent_of_the_optimum(bounds: Bounds) -> None:
     month = load_scenario(catalogue_path("acn_caltech_2019_03"))
     figures = figures_of(run_course(month, MILP), month)
     optimum = float(bounds.baselines.offline_optimum.bill.total_cost)
