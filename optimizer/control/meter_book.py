@@ -10,7 +10,15 @@ from decimal import Decimal
 
 from optimizer.control.ceilings import Feeder
 from optimizer.control.phases import ONE, order_of
-from optimizer.control.samples import USABLE, accepted_power_kw, in_possible_order, judged, phases_in_use, woken
+from optimizer.control.samples import (
+    USABLE,
+    accepted_power_kw,
+    in_possible_order,
+    judged,
+    phases_in_use,
+    returned_since,
+    woken,
+)
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import Connector
 from optimizer.domain.ids import EvseId, SessionId
@@ -96,10 +104,11 @@ class MeterBook:
             meter = meters[session_id]
             told_when = in_possible_order(sample, meter.newest, meter.register, received_at)
             verdict = judged(told_when, meter.newest, meter.register, meter.doubtful, evse)
+            returned_kwh = returned_since(meter.register, verdict.sample)
             meter.take(verdict.sample)
             kept.append(verdict.sample)
             if session_id is not None and verdict.sample.quality in USABLE:
-                told, added_kwh = after[session_id], verdict.added_kwh
+                told, added_kwh = after[session_id], verdict.added_kwh - returned_kwh
                 after[session_id] = self._updated(told, verdict.sample, added_kwh, evse, connector, meter)
         changed = [session for session_id, session in after.items() if session != before[session_id]]
         session_ids = [stay.id if stay is not None else None for stay in stays]

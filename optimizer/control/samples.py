@@ -74,6 +74,14 @@ def judged(
     return suspect
 
 
+def returned_since(register: MeterSample | None, sample: MeterSample) -> Decimal:
+    """Energy given back since the last sample that holds a register, none where either is unknown [kWh]."""
+    before_kwh = register.export_register_kwh if register is not None else None
+    if before_kwh is None or sample.export_register_kwh is None:
+        return Decimal(0)
+    return max(Decimal(0), sample.export_register_kwh - before_kwh)
+
+
 def in_possible_order(
     sample: MeterSample, newest: MeterSample | None, register: MeterSample | None, received_at: datetime
 ) -> MeterSample:

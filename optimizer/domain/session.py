@@ -108,7 +108,7 @@ class Session:
     tier: PriorityTier = PriorityTier.REGULAR
     """Who is served first."""
     energy_kwh: float = 0.0
-    """Metered energy so far [kWh]."""
+    """Metered energy so far, less what the vehicle gave back [kWh]."""
     soc: float | None = None
     """Last reported state of charge, where the vehicle tells it."""
     soc_at: datetime | None = None
