@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 
 from optimizer.control.bounds import bound_of, effective_state, may_be_sent_again
 from optimizer.control.ceilings import Feeder
@@ -161,7 +162,10 @@ def _planned(
     settings: ControlSettings,
 ) -> tuple[LimitCommand | None, bool]:
     """What is asked of an EVSE with a vehicle, and whether that lasts until an edge of plan or limit, or a retry."""
-    if session.transaction_id is None or not _may_be_due(view, connector, session, settings):
+    if session.transaction_id is None:
+        return None, True
+    rest = _rest_of(view, connector, session, settings)
+    if rest is Rest.FROM_ALL:
         return None, True
     lasts = True
     told = phases = told_phases(session, connector)
@@ -175,6 +179,8 @@ def _planned(
         periods, phases, lasts = _as_planned(view, connector, session, plan, session_plan, settings)
         reason = reason_text(_reason_at(plan, session_plan, view.at))
     if not periods or not (phases != told or _is_due(view, connector, session, periods, settings)):
+        return None, lasts
+    if rest is Rest.FROM_RAISES and (phases != told or not _lowers(view, connector, periods, settings)):
         return None, lasts
     if phases == ONE:
         reason = f"{reason}, on one phase" if reason else "on one phase"
@@ -314,14 +320,31 @@ def _pieces_of(
     return (*falling(periods), LimitPeriod(max(span_end, at), safe_kw))
 
 
-def _may_be_due(view: GuardView, connector: Connector, session: Session, settings: ControlSettings) -> bool:
-    """Whether the last write is long enough ago for another one, whatever it would say."""
+class Rest(Enum):
+    """What an EVSE is not asked for yet, so soon after the last write."""
+
+    FROM_NOTHING = "nothing"
+    FROM_RAISES = "raises"
+    """What others gain rests on reductions, so they wait for nothing; all else does, for each write wears the flash."""
+    FROM_ALL = "all"
+
+
+def _rest_of(view: GuardView, connector: Connector, session: Session, settings: ControlSettings) -> Rest:
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
-        return True
+        return Rest.FROM_NOTHING
     if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
-        return may_be_sent_again(setpoint, view.at, settings)
-    return view.at - setpoint.sent_at >= timedelta(seconds=settings.least_interval_s)
+        return Rest.FROM_NOTHING if may_be_sent_again(setpoint, view.at, settings) else Rest.FROM_ALL
+    rested = view.at - setpoint.sent_at >= timedelta(seconds=settings.least_interval_s)
+    return Rest.FROM_NOTHING if rested else Rest.FROM_RAISES
+
+
+def _lowers(view: GuardView, connector: Connector, periods: tuple[LimitPeriod, ...], settings: ControlSettings) -> bool:
+    """Whether the limit that is in force now would fall by more than the dead-band."""
+    setpoint = connector.setpoint
+    if setpoint is None:
+        return False
+    return periods[0].limit_kw < period_at(setpoint.periods, view.at).limit_kw - settings.dead_band_kw
 
 
 def _is_due(

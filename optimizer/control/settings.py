@@ -45,7 +45,7 @@ class ControlSettings:
     dead_band_kw: float = 0.3
     """Change of a limit that is too small to be worth a write [kW]."""
     least_interval_s: float = 60.0
-    """Least time between two writes to one EVSE, unless safety asks for one [s]."""
+    """Least time between two writes to one EVSE, unless the second lowers its limit [s]."""
     greatest_periods: int = 10
     """Most periods of one charging profile."""
     profile_span_s: float = 3600.0

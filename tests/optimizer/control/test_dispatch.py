@@ -179,6 +179,14 @@ WRITES = [
     ("within the dead-band", view((-300, 6.7), (3300, 4.14)), STEADY, False),
     ("another value", view((-300, 5.52), (3300, 4.14)), STEADY, True),
     ("another value, but the last write was just now", view((-30, 5.52), (3300, 4.14), sent_s=-30), STEADY, False),
+    ("less, though the last write was just now", view((-30, 8.28), (3300, 4.14), sent_s=-30), STEADY, True),
+    ("a little less, the last write was just now", view((-30, 7.1), (3300, 4.14), sent_s=-30), STEADY, False),
+    (
+        "less, but that was refused just now",
+        view((-30, 8.28), (3300, 4.14), state=LimitState.REJECTED, sent_s=-30),
+        STEADY,
+        False,
+    ),
     ("the safe value comes within ten minutes", view((-300, 6.9), (590, 4.14)), STEADY, True),
     ("the safe value comes in eleven", view((-300, 6.9), (660, 4.14)), STEADY, False),
     (
