@@ -223,6 +223,10 @@ class SessionStore(Protocol):
         """The session a transaction belongs to."""
         ...
 
+    async def active_session_at(self, evse_id: EvseId) -> Session | None:
+        """The session that lasts at an EVSE, the newest where several do."""
+        ...
+
     async def open_transaction(self, event: TransactionBegun, session: Session) -> TransactionOpened:
         """Store ``session`` with its transaction; a repeat of ``event`` returns the first answer.
 

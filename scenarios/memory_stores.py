@@ -131,6 +131,11 @@ class MemorySessionStore:
         session_id = self._of_transaction.get((station_id, transaction_id))
         return None if session_id is None else self._sessions[session_id]
 
+    async def active_session_at(self, evse_id: EvseId) -> Session | None:
+        """The session that lasts at an EVSE, the newest where several do."""
+        there = [self._sessions[session_id] for session_id in self._active]
+        return max((one for one in there if one.evse_id == evse_id), key=_plug_in_order, default=None)
+
     async def open_transaction(self, event: TransactionBegun, session: Session) -> TransactionOpened:
         """Store ``session`` with its transaction; a repeat gives the first answer."""
         key = _begin_key(event)

@@ -24,7 +24,7 @@ from optimizer.domain.charger import (
     TransactionOpened,
     VehicleNeeds,
 )
-from optimizer.domain.ids import SessionId, StationId, TokenId, TransactionId
+from optimizer.domain.ids import EvseId, SessionId, StationId, TokenId, TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
 from optimizer.domain.session import Session
 from optimizer.ports import Clock, StationEvents
@@ -48,6 +48,10 @@ class TransactionLookup(Protocol):
 
     async def session_of_transaction(self, station_id: StationId, transaction_id: TransactionId) -> Session | None:
         """The session a transaction belongs to."""
+        ...
+
+    async def active_session_at(self, evse_id: EvseId) -> Session | None:
+        """The session that lasts at an EVSE."""
         ...
 
 
@@ -86,6 +90,7 @@ class StationIntake:
         self._clock = clock
         self._sessions = sessions
         self._samples = samples
+        self._looked_at: set[int] = set()
         self._station_id = record.station.id
         self._log = structlog.get_logger(__name__).bind(station_id=self._station_id)
 
@@ -324,7 +329,7 @@ class StationIntake:
         """EVSE number and transaction of meter values, of which stations tell one, the other, both or wrong ones."""
         number = self.record.evse_number(told_number or None)
         if told_transaction is None or told_transaction in NO_TRANSACTION:
-            return number, self.record.active.get(number) if number is not None else None
+            return number, await self._running_at(number) if number is not None else None
         known = await self.known_place(told_transaction)
         if known is not None:
             return known, told_transaction
@@ -335,6 +340,15 @@ class StationIntake:
             self.violation("meter values of an unknown transaction", told_transaction)
             return number, running
         return number, await self._adopt(number, told_transaction)
+
+    async def _running_at(self, number: int) -> TransactionId | None:
+        """The transaction that runs at an EVSE; one of before the service started is looked up once."""
+        if number not in self.record.active and number not in self._looked_at and self._sessions is not None:
+            self._looked_at.add(number)
+            session = await self._sessions.active_session_at(self.record.evses[number].id)
+            if session is not None and session.transaction_id is not None:
+                await self.known_place(session.transaction_id)
+        return self.record.active.get(number)
 
     async def known_place(self, transaction_id: TransactionId) -> int | None:
         """EVSE number of a transaction that we or the store know."""

@@ -17,7 +17,7 @@ from connectors.storage.statements import fetched, insert_new, upsert
 from connectors.storage.tables import CHARGING_TRANSACTION, COUNTER, SESSION
 from connectors.storage.transactions import Transactions
 from optimizer.domain.charger import TransactionBegun, TransactionOpened
-from optimizer.domain.ids import SessionId, SiteId, StationId, TransactionId
+from optimizer.domain.ids import EvseId, SessionId, SiteId, StationId, TransactionId
 from optimizer.domain.session import Session
 from optimizer.errors import NotFound
 
@@ -78,6 +78,10 @@ class DatabaseSessionStore:
         return await self._transactions.read(
             partial(_session_of_transaction, station_id=station_id, transaction_id=transaction_id)
         )
+
+    async def active_session_at(self, evse_id: EvseId) -> Session | None:
+        """The session that lasts at an EVSE, the newest where several do."""
+        return await self._transactions.read(partial(_active_session_at, evse_id=evse_id))
 
     async def open_transaction(self, event: TransactionBegun, session: Session) -> TransactionOpened:
         """Store ``session`` with its transaction; a repeat of ``event`` returns the first answer and stores nothing.
@@ -140,6 +144,12 @@ def _session_of_transaction(
         .join(CHARGING_TRANSACTION, CHARGING_TRANSACTION.c.session_id == SESSION.c.id)
         .where(CHARGING_TRANSACTION.c.station_id == station_id, CHARGING_TRANSACTION.c.transaction_id == transaction_id)
     )
+    return None if body is None else SESSION_JSON.value(body)
+
+
+def _active_session_at(connection: Connection, evse_id: EvseId) -> Session | None:
+    query = select(SESSION.c.body).where(SESSION.c.evse_id == evse_id, SESSION.c.unplugged_at.is_(None))
+    body = connection.scalar(query.order_by(SESSION.c.plugged_in_at.desc(), SESSION.c.id.desc()).limit(1))
     return None if body is None else SESSION_JSON.value(body)
 
 

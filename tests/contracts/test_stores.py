@@ -152,6 +152,16 @@ class TestSessions:
         assert await stores.sessions.sessions(DEPOT, after=late.id, limit=2) == (tied,)
         assert await stores.sessions.sessions(DEPOT, after=tied.id) == ()
 
+    async def test_the_session_that_lasts_at_an_evse(self, stores: Stores) -> None:
+        gone = replace(session_of("gone"), unplugged_at=at(9))
+        there = session_of("there", plugged_in=9)
+        for session in (gone, there, session_of("elsewhere", evse_id=EvseId("office-1/1"), site_id=OFFICE)):
+            await stores.sessions.save_session(session)
+        assert await stores.sessions.active_session_at(there.evse_id) == there
+        await stores.sessions.save_session(replace(there, unplugged_at=at(10)))
+        assert await stores.sessions.active_session_at(there.evse_id) is None
+        assert await stores.sessions.active_session_at(EvseId("unknown")) is None
+
     async def test_active_ones_and_other_sites_are_told_apart(self, stores: Stores) -> None:
         gone = replace(session_of("gone"), unplugged_at=at(9))
         there = session_of("there", plugged_in=9)

@@ -57,11 +57,18 @@ class StoredSessions:
         self.places = places
         self.asked: list[str] = []
 
+    async def active_session_at(self, evse_id):
+        self.asked.append(evse_id)
+        told = next((told for told, place in self.places.items() if place == evse_id), None)
+        return None if told is None else self._session(evse_id, told.removeprefix("t"))
+
     async def session_of_transaction(self, station_id, transaction_id):
         self.asked.append(transaction_id)
         evse_id = self.places.get(f"t{transaction_id}")
-        if evse_id is None:
-            return None
+        return None if evse_id is None else self._session(evse_id, transaction_id)
+
+    @staticmethod
+    def _session(evse_id, transaction_id):
         return Session(
             SessionId("stored"),
             SiteId("site"),
@@ -274,6 +281,17 @@ class TestAfterARestartOfTheService:
             assert [sample.evse_id for sample in bench.events.samples] == ["D16-2", "D16-2"]
             assert bench.events.of("transaction_begun") == []
             assert stored.asked == ["55"]
+
+    @pytest.mark.parametrize("told", [0, -1])
+    async def test_values_of_no_named_transaction_are_those_of_the_stored_one(self, open_bench, told) -> None:
+        stored = StoredSessions(t55="D16-2")
+        async with open_bench(sessions=stored) as bench:
+            station = await bench.station("D16")
+            for register_wh in (1500, 1600):
+                await station.call("MeterValues", values_16(bench, register_wh, 2, told))
+                await station.call("MeterValues", values_16(bench, register_wh, 1, told))
+            assert [sample.transaction_id for sample in bench.events.samples] == ["55", None, "55", None]
+            assert stored.asked == ["D16-2", "55", "D16-1"], "each EVSE is looked up once"
 
     async def test_stop_finds_the_evse_for_its_last_register(self, open_bench) -> None:
         async with open_bench(sessions=StoredSessions(t55="D16-2")) as bench:
