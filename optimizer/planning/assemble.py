@@ -18,7 +18,7 @@ from optimizer.domain.moment import Interval
 from optimizer.domain.plan import Plan
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session
-from optimizer.domain.site import Evse, LimitSource, Wiring
+from optimizer.domain.site import Evse, LimitSource
 from optimizer.domain.snapshot import DemandState, SiteSnapshot
 from optimizer.planning.demand_terms import demand_terms
 from optimizer.planning.needs import battery_of, modes_of, most_energy_kwh, needs_of, stay_chances
@@ -308,15 +308,8 @@ def _outlook(
         pv_curtailable=bool(site.pv_arrays) and all(array.curtailable for array in site.pv_arrays),
         pv_firm_share=site.pv_firm_share,
         building_phase_shares=settings.building_phase_shares,
-        phase_voltage_v=_phase_voltage_v(snapshot),
+        phase_voltage_v=site.phase_voltage_v,
     )
-
-
-def _phase_voltage_v(snapshot: SiteSnapshot) -> float:
-    """Voltage to neutral at the connection, from what the EVSEs are wired to [V]."""
-    for evse in snapshot.site.evses.values():
-        return evse.voltage_v / 3**0.5 if evse.wiring is Wiring.LINE_TO_LINE else evse.voltage_v
-    return 230.0
 
 
 def _event_means(event: GridEvent, boundaries: tuple[datetime, ...]) -> FloatArray:
