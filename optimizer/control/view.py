@@ -165,7 +165,7 @@ def circuit_loads(
     for metered in reading.circuits if reading is not None else ():
         if metered.circuit_id not in view.site.circuit_by_id:
             continue
-        below = [view.feeders[evse_id] for evse_id in _evses_below(view.site, metered.circuit_id)]
+        below = [view.feeders[evse_id] for evse_id in view.site.evses_below[metered.circuit_id]]
         explained_kw = sum(counted_kw.get(feeder.evse.id, 0.0) for feeder in below)
         noise_kw = max(settings.verification_tolerance_kw, UNEXPLAINED_SHARE * explained_kw)
         extra_kw = (metered.power_kw or 0.0) - explained_kw
@@ -179,11 +179,6 @@ def circuit_loads(
         first_a, second_a, third_a = extra_a
         loads[metered.circuit_id] = CircuitLoad(extra_kw if extra_kw > noise_kw else 0.0, (first_a, second_a, third_a))
     return loads
-
-
-def _evses_below(site: Site, circuit_id: CircuitId) -> list[EvseId]:
-    above = {circuit.id: {one.id for one in site.circuits_above(circuit.id)} for circuit in site.circuits}
-    return [evse_id for evse_id, evse in site.evses.items() if circuit_id in above[evse.circuit_id]]
 
 
 def _balanced_base(site: Site, import_kw: float, fuse_kw: float) -> BaseLoad:

@@ -115,9 +115,7 @@ def _metered_below_kw(
 ) -> float | None:
     """Power of all EVSEs below a circuit; ``None`` while one with a vehicle has not been metered since [kW]."""
     total_kw = 0.0
-    for evse_id, evse in view.site.evses.items():
-        if circuit_id not in {circuit.id for circuit in view.site.circuits_above(evse.circuit_id)}:
-            continue
+    for evse_id in view.site.evses_below[circuit_id]:
         power_kw = _power_since_kw(view, evse_id, since, settings)
         if power_kw is None:
             return None

@@ -273,6 +273,15 @@ class Site:
         ]
         return min(to_neutral, default=230.0)
 
+    @cached_property
+    def evses_below(self) -> dict[CircuitId, tuple[EvseId, ...]]:
+        """The EVSEs that each circuit feeds, itself or through others."""
+        below: dict[CircuitId, list[EvseId]] = {circuit.id: [] for circuit in self.circuits}
+        for evse in self.evses.values():
+            for circuit in self.circuits_above(evse.circuit_id):
+                below[circuit.id].append(evse.id)
+        return {circuit_id: tuple(evse_ids) for circuit_id, evse_ids in below.items()}
+
     def circuits_above(self, circuit_id: CircuitId) -> tuple[Circuit, ...]:
         """The circuit itself and all that feed it, up to the root."""
         chain = [self.circuit_by_id[circuit_id]]
