@@ -34,12 +34,8 @@ SAME_POWER_KW = 0.1
 
 def planned_battery_kw(plan: Plan | None, at: datetime) -> float:
     """What the plan wants of the battery at ``at``, discharge negative; 0 where it says nothing [kW]."""
-    if plan is None:
-        return 0.0
-    for start, end, power_kw in zip(plan.boundaries, plan.boundaries[1:], plan.battery_kw, strict=False):
-        if start <= at < end:
-            return power_kw
-    return 0.0
+    slot = plan.slot_at(at) if plan is not None else None
+    return plan.battery_kw[slot] if plan is not None and slot is not None else 0.0
 
 
 def permitted_battery_kw(planned_kw: float, view: GuardView, settings: ControlSettings) -> float:

@@ -257,6 +257,11 @@ def is_steerable(connector: Connector, session: Session | None, at: datetime, se
     return may_be_sent_again(setpoint, at, settings)
 
 
+def was_not_taken(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> bool:
+    """Whether the station refused a limit or did not answer."""
+    return effective_state(setpoint, at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED)
+
+
 def may_be_sent_again(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> bool:
     """Whether it is time to try again where a limit was not taken; a refusal is not argued with.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
-from optimizer.control.bounds import bound_of, effective_state, may_be_sent_again
+from optimizer.control.bounds import bound_of, may_be_sent_again, was_not_taken
 from optimizer.control.ceilings import Feeder
 from optimizer.control.memory import FOR_EVER, first_after
 from optimizer.control.phases import ONE, THREE, next_phases, told_phases
@@ -210,10 +210,9 @@ def _as_planned(
         own = session.vehicle.phases_used
         if wanted is not None:
             feeder = replace(feeder, phases_used=wanted if own is None else min(own, wanted))
-    pieces = _pieces_of(plan, session_plan, feeder, view.at, view.safe_kw[evse_id], settings, session.accepted_power_kw)
-    # Which pieces of too many are joined depends on how long each still lasts.
-    lasts = len(pieces) <= settings.greatest_periods and phases == held
-    periods = merged(shortened(pieces, settings.greatest_periods))
+    safe_kw = view.safe_kw[evse_id]
+    periods, lasts = profile_of(plan, session_plan, feeder, view.at, safe_kw, settings, session.accepted_power_kw)
+    lasts = lasts and phases == held
     if sleeps(session) and session.vehicle.wakes_after_pause:
         # Held at zero it could not wake. One that nothing has woken may as well be full: it keeps no room from others.
         periods = (_at_least(periods[0], evse.power_kw(feeder.least_a)), *periods[1:])
@@ -228,7 +227,7 @@ def _as_planned(
 def _wanted_phases(
     connector: Connector, plan: Plan, session_plan: SessionPlan, at: datetime, least_on_three_kw: float
 ) -> int | None:
-    index = _slot_at(plan, at)
+    index = plan.slot_at(at)
     planned = session_plan.phases_used[index] if session_plan.phases_used and index is not None else 0
     power_kw = session_plan.power_kw[index] if index is not None else 0.0
     return next_phases(connector.open_phases, planned, power_kw, least_on_three_kw)
@@ -237,12 +236,6 @@ def _wanted_phases(
 def _at_least(period: LimitPeriod, limit_kw: float) -> LimitPeriod:
     """The piece with no lower limit, unless power is given back in it."""
     return period if period.discharge_kw else replace(period, limit_kw=max(period.limit_kw, limit_kw))
-
-
-def _slot_at(plan: Plan, at: datetime) -> int | None:
-    """The slot of a plan that holds ``at``; ``None``: it has run out, or has not begun."""
-    index = bisect_right(plan.boundaries, at) - 1
-    return index if 0 <= index < len(plan.boundaries) - 1 else None
 
 
 def _told_again(
@@ -255,7 +248,7 @@ def _told_again(
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
         return ()
-    if effective_state(setpoint, view.at, settings) not in (LimitState.REJECTED, LimitState.UNANSWERED):
+    if not was_not_taken(setpoint, view.at, settings):
         return ()
     span_end = view.at + timedelta(seconds=settings.profile_span_s)
     in_force = replace(period_at(setpoint.periods, view.at), start=view.at)
@@ -270,16 +263,20 @@ def profile_of(
     safe_kw: float,
     settings: ControlSettings,
     accepted_kw: float | None = None,
-) -> tuple[LimitPeriod, ...]:
+) -> tuple[tuple[LimitPeriod, ...], bool]:
     """One session's plan as limits from ``at`` on: what it permits now, its later falls, and the safe value at the end.
 
     Limits are the power that the permitted current would give on all of the EVSE's current paths: a vehicle that uses
     one of three phases and is planned at 3.7 kW gets 16 A, which is a limit of 11 kW. A vehicle that takes less than it
     may, and is to get all that it takes, gets a margin on top: it shows when it takes more again. Power that the
     vehicle gives back is told as it is planned.
+
+    Returns:
+        The limits, and whether they stay the same until the next edge: which pieces of too many are joined depends on
+        how long each still lasts.
     """
     pieces = _pieces_of(plan, session_plan, feeder, at, safe_kw, settings, accepted_kw)
-    return merged(shortened(pieces, settings.greatest_periods))
+    return merged(shortened(pieces, settings.greatest_periods)), len(pieces) <= settings.greatest_periods
 
 
 def _pieces_of(
@@ -333,7 +330,7 @@ def _rest_of(view: GuardView, connector: Connector, session: Session, settings: 
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
         return Rest.FROM_NOTHING
-    if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
+    if was_not_taken(setpoint, view.at, settings):
         return Rest.FROM_NOTHING if may_be_sent_again(setpoint, view.at, settings) else Rest.FROM_ALL
     rested = view.at - setpoint.sent_at >= timedelta(seconds=settings.least_interval_s)
     return Rest.FROM_NOTHING if rested else Rest.FROM_RAISES
@@ -358,7 +355,7 @@ def _is_due(
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session):
         return True
-    if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
+    if was_not_taken(setpoint, view.at, settings):
         return True
     since = view.at - setpoint.sent_at
     not_kept = setpoint.state is LimitState.ACCEPTED or view.overdraws.get(connector.evse_id, 0) > 0
@@ -369,7 +366,7 @@ def _is_due(
 
 
 def _reason_at(plan: Plan, session_plan: SessionPlan, at: datetime) -> BindingReason | None:
-    index = _slot_at(plan, at)
+    index = plan.slot_at(at)
     return session_plan.reasons[index] if index is not None and index < len(session_plan.reasons) else None
 
 

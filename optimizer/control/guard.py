@@ -21,8 +21,8 @@ from optimizer.control.bounds import (
     BoundKind,
     bound_lasts_until,
     bound_of,
-    effective_state,
     fallback_limit_kw,
+    was_not_taken,
 )
 from optimizer.control.ceilings import (
     AMPERE_SLACK,
@@ -46,7 +46,7 @@ from optimizer.control.view import (
     circuit_loads,
     metered_import_exceeds,
 )
-from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
+from optimizer.domain.charger import LimitCommand, LimitPeriod
 from optimizer.domain.ids import CircuitId, EvseId
 from optimizer.domain.site import Phase, Site
 
@@ -466,6 +466,6 @@ def _changes_nothing(view: GuardView, command: LimitCommand, settings: ControlSe
     setpoint = connector.setpoint
     if setpoint is None or not is_for(setpoint, session) or command.phases != told_phases(session, connector):
         return False
-    if effective_state(setpoint, view.at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED):
+    if was_not_taken(setpoint, view.at, settings):
         return False
     return says_the_same(setpoint.periods, command.periods, view.at, settings)

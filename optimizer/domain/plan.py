@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -113,6 +114,11 @@ class Plan:
     """Cost of one more kWh in the slot, from the final LP; empty for a heuristic."""
     money: float = 0.0
     """Expected cost over the horizon [currency]."""
+
+    def slot_at(self, instant: datetime) -> int | None:
+        """The slot that holds an instant; ``None``: the plan has run out, or has not begun."""
+        index = bisect_right(self.boundaries, instant) - 1
+        return index if 0 <= index < len(self.boundaries) - 1 else None
 
     def session_plan(self, session_id: SessionId) -> SessionPlan | None:
         """The plan of one session."""

@@ -63,7 +63,7 @@ PROFILES = [
 def test_profile(case: str, plan_made: Plan, expected: list[tuple[int, float]]) -> None:
     session_plan = plan_made.session_plan(SESSION)
     assert session_plan is not None
-    periods = profile_of(plan_made, session_plan, Feeder(evse_at("a")), NOW, 4.14, SETTINGS)
+    periods, _ = profile_of(plan_made, session_plan, Feeder(evse_at("a")), NOW, 4.14, SETTINGS)
     assert amperes(periods) == expected
 
 
@@ -79,7 +79,7 @@ def test_profile(case: str, plan_made: Plan, expected: list[tuple[int, float]]) 
 def test_power_given_back(case: str, plan_made: Plan, expected: list[tuple[int, float]]) -> None:
     session_plan = plan_made.session_plan(SESSION)
     assert session_plan is not None
-    told = profile_of(plan_made, session_plan, Feeder(evse_at("a")), NOW, 4.14, SETTINGS)
+    told, _ = profile_of(plan_made, session_plan, Feeder(evse_at("a")), NOW, 4.14, SETTINGS)
     minutes = [(int((period.start - NOW) / timedelta(minutes=1)), period.discharge_kw) for period in told]
     assert minutes == expected, case
     assert all(period.limit_kw == 0.0 for period in told if period.discharge_kw)
@@ -87,7 +87,7 @@ def test_power_given_back(case: str, plan_made: Plan, expected: list[tuple[int, 
 
 def test_a_one_phase_vehicle_gets_the_current_that_its_power_needs_on_one_phase() -> None:
     made = plan(3.7, 3.7, 3.7, 3.7)
-    periods = profile_of(made, made.sessions[0], Feeder(evse_at("a"), phases_used=1), NOW, 4.14, SETTINGS)
+    periods, _ = profile_of(made, made.sessions[0], Feeder(evse_at("a"), phases_used=1), NOW, 4.14, SETTINGS)
     assert amperes(periods) == [(0, 16.0), (60, 6.0)]
 
 
@@ -104,13 +104,13 @@ def test_a_vehicle_that_takes_less_than_it_may(
     case: str, planned_kw: float, accepted_kw: float, expected_a: float
 ) -> None:
     made = plan(*[planned_kw] * 4)
-    periods = profile_of(made, made.sessions[0], Feeder(evse_at("a")), NOW, 4.14, SETTINGS, accepted_kw)
+    periods, _ = profile_of(made, made.sessions[0], Feeder(evse_at("a")), NOW, 4.14, SETTINGS, accepted_kw)
     assert amperes(periods)[0][1] == expected_a, case
 
 
 def test_a_vehicle_that_starts_at_8_a_only_is_not_offered_less() -> None:
     made = plan(5.0, 5.0, 5.0, 5.0)
-    periods = profile_of(made, made.sessions[0], Feeder(evse_at("a"), learnt_least_a=8.0), NOW, 4.14, SETTINGS)
+    periods, _ = profile_of(made, made.sessions[0], Feeder(evse_at("a"), learnt_least_a=8.0), NOW, 4.14, SETTINGS)
     assert amperes(periods) == [(0, 0.0), (60, 6.0)]
 
 
@@ -138,7 +138,7 @@ def test_every_profile_is_short_falls_and_ends_safe(
     settings = ControlSettings(greatest_periods=count)
     made = plan_of(NOW - seconds(age_s), SITE, {SESSION: (EVSE, tuple(powers))}, slot)
     safe_kw = evse.power_kw(7.0)
-    periods = profile_of(made, made.sessions[0], Feeder(evse), NOW, safe_kw, settings)
+    periods, _ = profile_of(made, made.sessions[0], Feeder(evse), NOW, safe_kw, settings)
     assert 1 <= len(periods) <= count
     assert periods[-1].limit_kw == pytest.approx(safe_kw)
     assert all(earlier.start < later.start for earlier, later in pairwise(periods))
