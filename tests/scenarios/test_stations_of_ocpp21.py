@@ -100,7 +100,7 @@ class TestGivingBack:
             plan = plan_charging(problem_from_snapshot(known, PlanningSettings())).plan
             (planned,) = plan.sessions
             assert planned.power_kw[0] == pytest.approx(-6.9, abs=0.01)
-            periods = profile_of(plan, planned, Feeder(evse), at, 4.14, ControlSettings())
+            periods, _ = profile_of(plan, planned, Feeder(evse), at, 4.14, ControlSettings())
             (opened,) = meeting.ledger.begun.values()
             reply = await meeting.system.set_limit(LimitCommand(STATION, EVSE, opened.transaction_id, periods))
             assert reply.state is LimitState.ACCEPTED
