@@ -11,12 +11,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
-from random import Random
 from typing import Any
 
-from aiohttp import ClientSession, web
 from manual_clock import ManualClock
-from meeting import SETTINGS, STATION, Visited
+from meeting import SETTINGS, STATION, Visited, station_at
 from station_wire import NOON, TOKEN
 
 from api.metrics import CountingGateway, ServiceMetrics
@@ -39,9 +37,9 @@ from optimizer.planning.solve import plan_charging
 from optimizer.ports import Quantity
 from scenarios.memory_stores import MemoryStores
 from scenarios.station_settings import OcppVersion, StationSettings
-from scenarios.station_state import StationWatchers, Visit
+from scenarios.station_state import Visit
 from scenarios.vehicle_model import VehicleModel
-from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
+from scenarios.virtual_station import VirtualStation
 
 EVSE, GARAGE = EvseId("E1"), SiteId("garage")
 CONTROL = ControlSettings(
@@ -180,16 +178,8 @@ async def governed(
     )  # fmt: skip
     system = OcppCentralSystem([station], controller.ledger, clock, SETTINGS, StationGate(SecurityProfile.NONE))
     way.connect(system)
-    runner = web.AppRunner(system.application(), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/ocpp"
-    timings = LinkTimings(reconnect_first_s=0.01, reconnect_longest_s=0.05, retry_after_s=0.01)
-    async with ClientSession() as http:
-        virtual = VirtualStation(
-            StationSettings(station, version, sample_interval_s=round(STEP_S), **settings),
-            CentralSystem(url, timings=timings), clock, http, StationWatchers(), Random(1),
-        )  # fmt: skip
+    traits = StationSettings(station, version, sample_interval_s=round(STEP_S), **settings)
+    async with station_at(system, traits, clock) as virtual:
         service = Governed(controller, system, virtual, world, clock, stores, site)
         try:
             await service.connected()
@@ -199,8 +189,6 @@ async def governed(
             service.living.cancel()
             await asyncio.gather(service.living, return_exceptions=True)
             await controller.sender.close()
-            await runner.cleanup()
-    assert virtual.violations == []
 
 
 def minutes(count: float) -> timedelta:

@@ -178,6 +178,26 @@ class Meeting(Visited):
 
 
 @asynccontextmanager
+async def station_at(
+    system: OcppCentralSystem, settings: StationSettings, clock: ManualClock
+) -> AsyncIterator[VirtualStation]:
+    """A virtual station that can reach a central system on a port of its own, and breaks no rule of OCPP there."""
+    runner = web.AppRunner(system.application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/ocpp"
+    timings = LinkTimings(reconnect_first_s=0.01, reconnect_longest_s=0.05, retry_after_s=0.01)
+    async with ClientSession() as http:
+        reached = CentralSystem(url, timings=timings)
+        virtual = VirtualStation(settings, reached, clock, http, StationWatchers(), Random(1))
+        try:
+            yield virtual
+        finally:
+            await runner.cleanup()
+    assert virtual.violations == []
+
+
+@asynccontextmanager
 async def meeting_of(
     version: OcppVersion,
     *misbehaviours: Misbehaviour,
@@ -190,21 +210,11 @@ async def meeting_of(
     station = Station(STATION, (Evse(EVSE, STATION, 1, CircuitId("c"), max_current_a=32.0, **(evse or {})),))
     gate = StationGate(SecurityProfile.NONE)
     system = OcppCentralSystem([station], ledger, clock, served, gate)
-    runner = web.AppRunner(system.application(), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/ocpp"
-    timings = LinkTimings(reconnect_first_s=0.01, reconnect_longest_s=0.05, retry_after_s=0.01)
-    async with ClientSession() as http:
-        virtual = VirtualStation(
-            StationSettings(station, version, misbehaviours=frozenset(misbehaviours), **settings),
-            CentralSystem(url, timings=timings), clock, http, StationWatchers(), Random(1),
-        )  # fmt: skip
+    traits = StationSettings(station, version, misbehaviours=frozenset(misbehaviours), **settings)
+    async with station_at(system, traits, clock) as virtual:
         meeting = Meeting(system, virtual, ledger, clock)
         try:
             yield meeting
         finally:
             meeting.living.cancel()
             await asyncio.gather(meeting.living, return_exceptions=True)
-            await runner.cleanup()
-    assert virtual.violations == []
