@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 from optimizer.domain.charger import (
     Connector,
@@ -43,58 +41,15 @@ from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, Site
 from optimizer.domain.snapshot import SeenStep
 from optimizer.errors import Conflict, NotFound
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+from scenarios.memory_journal import Journal, Value
 
 _USABLE = (SampleQuality.GOOD, SampleQuality.DERIVED)
-
-
-class _Journal:
-    """Writes to mappings and lists, each with the step that undoes it while a block of `together` is open."""
-
-    def __init__(self) -> None:
-        self._open: ContextVar[list[Callable[[], None]] | None] = ContextVar("open_block", default=None)
-
-    def __reduce__(self) -> tuple[type[_Journal], tuple[()]]:
-        """A copy of the stores begins with no block open."""
-        return (_Journal, ())
-
-    def put(self, mapping: MutableMapping[Key, Value], key: Key, value: Value) -> None:
-        undo = self._open.get()
-        if undo is not None:
-            if key in mapping:
-                before = mapping[key]
-                undo.append(lambda: mapping.__setitem__(key, before))
-            else:
-                undo.append(lambda: mapping.__delitem__(key))
-        mapping[key] = value
-
-    def undo_with(self, step: Callable[[], None]) -> None:
-        undo = self._open.get()
-        if undo is not None:
-            undo.append(step)
-
-    @asynccontextmanager
-    async def block(self) -> AsyncIterator[None]:
-        if self._open.get() is not None:
-            yield
-            return
-        undo: list[Callable[[], None]] = []
-        token = self._open.set(undo)
-        try:
-            yield
-            undo.clear()
-        finally:
-            self._open.reset(token)
-            for step in reversed(undo):
-                step()
 
 
 class MemorySessionStore:
     """Sessions and transactions."""
 
-    def __init__(self, journal: _Journal) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._sessions: dict[SessionId, Session] = {}
         self._active: dict[SessionId, None] = {}
@@ -196,7 +151,7 @@ def _begin_key(event: TransactionBegun) -> tuple[object, ...]:
 class MemoryConnectorStore:
     """Last known state of stations and EVSEs."""
 
-    def __init__(self, journal: _Journal, sites: Sequence[Site]) -> None:
+    def __init__(self, journal: Journal, sites: Sequence[Site]) -> None:
         self._journal = journal
         self._sites = {site.id: site for site in sites}
         self._boots: dict[StationId, StationBooted] = {}
@@ -293,7 +248,7 @@ class MemoryMeterStore:
 
     def __init__(
         self,
-        journal: _Journal,
+        journal: Journal,
         sites: Sequence[Site],
         connectors: MemoryConnectorStore,
         sessions: MemorySessionStore,
@@ -388,7 +343,7 @@ def _pair_instant(pair: tuple[MeterSample, SessionId | None]) -> datetime:
 class MemoryPlanStore:
     """Plans and how they came about; only the newest are kept."""
 
-    def __init__(self, journal: _Journal, kept_outcomes: int) -> None:
+    def __init__(self, journal: Journal, kept_outcomes: int) -> None:
         self._journal = journal
         self._outcomes: defaultdict[SiteId, deque[tuple[PlanOutcome, str]]] = defaultdict(
             partial(deque, maxlen=kept_outcomes)
@@ -419,7 +374,7 @@ class MemoryPlanStore:
 class MemoryReservationStore:
     """Reservations."""
 
-    def __init__(self, journal: _Journal) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._kept: dict[ReservationId, Reservation] = {}
 
@@ -463,7 +418,7 @@ class MemoryReservationStore:
 class MemoryGridEventStore:
     """Grid events."""
 
-    def __init__(self, journal: _Journal) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._kept: dict[GridEventId, GridEvent] = {}
 
@@ -490,7 +445,7 @@ class MemoryGridEventStore:
 class MemoryRecordStore:
     """Energy-cost records, bills and the queue for billing."""
 
-    def __init__(self, journal: _Journal) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._records: dict[RecordId, EnergyCostRecord] = {}
         self._queue: dict[RecordId, tuple[datetime, int]] = {}
@@ -566,7 +521,7 @@ class MemoryStores:
     """
 
     def __init__(self, sites: Sequence[Site], *, kept_outcomes: int = 500) -> None:
-        self._journal = _Journal()
+        self._journal = Journal()
         self.sessions = MemorySessionStore(self._journal)
         self.connectors = MemoryConnectorStore(self._journal, sites)
         self.meters = MemoryMeterStore(self._journal, sites, self.connectors, self.sessions)

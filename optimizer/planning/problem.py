@@ -7,12 +7,11 @@ nearly every session has one; where phases are switchable it has a three-phase a
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from optimizer.domain.ids import CircuitId, EvseId, SessionId, SiteId
 from optimizer.domain.moment import require_utc
 from optimizer.domain.site import LimitSource
 from optimizer.errors import InvalidInput
+from optimizer.planning.arrays import axes_of, freeze
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -41,73 +41,6 @@ WHOLE_SLOT_H = 1e-6
 LATER_SHARE = 0.5
 """Share of a vehicle's full power that it is taken to get after the horizon, where others will want power as well."""
 
-_AXES = {"s": "sessions", "m": "modes", "k": "targets", "c": "circuits", "t": "slots", "p": "phases", "d": "charges"}
-
-
-_DTYPES = {"FloatArray": np.float64, "IntArray": np.int64, "BoolArray": np.bool_}
-
-
-def _axes(names: str, *, low: float = -np.inf, high: float = np.inf, endless: bool = False) -> dict[str, Any]:
-    """Field metadata: axes by letter, permitted range, and whether +inf (no limit) may occur."""
-    return {"axes": names, "low": low, "high": high, "endless": endless}
-
-
-@lru_cache
-def _array_fields(kind: Hashable) -> tuple[tuple[str, str, Any, Any], ...]:
-    """Name, axes, type and metadata of every array field of a dataclass."""
-    return tuple(
-        (item.name, item.metadata["axes"], _DTYPES[str(item.type)], item.metadata)
-        for item in fields(kind)  # type: ignore[arg-type]
-        if "axes" in item.metadata
-    )
-
-
-def _freeze(owner: object, place: str, sizes: dict[str, int]) -> None:
-    """Replace every array field of ``owner`` by a checked read-only copy; one that is frozen already stays."""
-    for field_name, axes, dtype, metadata in _array_fields(cast("Hashable", type(owner))):
-        value = getattr(owner, field_name)
-        name = f"{place}{field_name}"
-        shape = tuple([sizes[axis] for axis in axes])
-        if isinstance(value, np.ndarray) and _is_frozen(value, shape, dtype):
-            if value.dtype.kind == "f":
-                _check_range(name, value, metadata)
-            continue
-        try:
-            array: NDArray[Any] = np.array(value, dtype=dtype)
-        except (TypeError, ValueError) as error:
-            raise InvalidInput(name, value, "give numbers only") from error
-        if array.size == 0 and 0 in shape:
-            array = array.reshape(shape)
-        if array.shape != shape:
-            wanted = " x ".join(_AXES.get(axis, axis) for axis in axes)
-            raise InvalidInput(name, array.shape, f"give the shape {shape} ({wanted})")
-        if array.dtype.kind == "f":
-            _check_range(name, array, metadata)
-        array.setflags(write=False)
-        object.__setattr__(owner, field_name, array)
-
-
-def _is_frozen(array: NDArray[Any], shape: tuple[int, ...], dtype: Any) -> bool:
-    """Whether an array needs no copy: nobody can write to it."""
-    return not array.flags.writeable and array.flags.owndata and array.shape == shape and array.dtype == dtype
-
-
-def _check_range(name: str, array: FloatArray, metadata: Any) -> None:
-    low, high, endless = metadata["low"], metadata["high"], metadata["endless"]
-    if not array.size:
-        return
-    least, greatest = array.min(), array.max()
-    # With a value that is no number both comparisons fail.
-    if low <= least and greatest <= high and least > -np.inf and (endless or greatest < np.inf):
-        return
-    wrong = ~((array >= low) & (array <= high)) | (~np.isfinite(array) & ~(endless & (array == np.inf)))
-    if wrong.any():
-        place = tuple(int(index) for index in np.argwhere(wrong)[0])
-        fix = f"give a finite number from {low:g} to {high:g}" if np.isfinite(low) else "give a finite number"
-        raise InvalidInput(
-            f"{name}[{', '.join(map(str, place))}]", float(array[place]), fix + (" or +inf" if endless else "")
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class SessionArrays:
@@ -117,51 +50,51 @@ class SessionArrays:
     """Which session; a reservation's id for a vehicle still to come."""
     evse_ids: tuple[EvseId, ...]
     """At which EVSE."""
-    circuit: IntArray = field(metadata=_axes("s"))
+    circuit: IntArray = field(metadata=axes_of("s"))
     """Index of the circuit that feeds the EVSE."""
-    tier: IntArray = field(metadata=_axes("s"))
+    tier: IntArray = field(metadata=axes_of("s"))
     """Priority tier; smaller goes first."""
-    arrive_h: FloatArray = field(metadata=_axes("s"))
+    arrive_h: FloatArray = field(metadata=axes_of("s"))
     """When it came or will come, from now; negative in the past [h]."""
-    plugged_h: FloatArray = field(metadata=_axes("st", low=0.0))
+    plugged_h: FloatArray = field(metadata=axes_of("st", low=0.0))
     """Part of the slot for which the vehicle is there [h]."""
-    most_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    most_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Greatest energy to plan from now on, at the meter [kWh]."""
-    delivered_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    delivered_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Metered energy since plug-in [kWh]."""
-    stay_chance: FloatArray = field(metadata=_axes("st", low=0.0, high=1.0))
+    stay_chance: FloatArray = field(metadata=axes_of("st", low=0.0, high=1.0))
     """Chance that the vehicle is still there in the slot; 1 where the stated departure is trusted."""
-    guaranteed_kw: FloatArray = field(metadata=_axes("s", low=0.0))
+    guaranteed_kw: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Power promised from plug-in until the promised energy is delivered [kW]; 0: none."""
-    guaranteed_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    guaranteed_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Energy for which the power is promised, from now on [kWh]."""
-    stored_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    stored_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Energy in the vehicle's battery now [kWh]; 0 where it is not modelled."""
-    capacity_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    capacity_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Usable energy of the vehicle's battery [kWh]; 0 where it is not modelled."""
-    charge_efficiency: FloatArray = field(metadata=_axes("s", low=0.01, high=1.0))
+    charge_efficiency: FloatArray = field(metadata=axes_of("s", low=0.01, high=1.0))
     """Stored over metered energy."""
-    knee_kwh: FloatArray = field(metadata=_axes("s", low=0.0, endless=True))
+    knee_kwh: FloatArray = field(metadata=axes_of("s", low=0.0, endless=True))
     """Content above which acceptance falls linearly to zero at capacity [kWh]; +inf: no taper."""
-    knee_kw: FloatArray = field(metadata=_axes("s", low=0.0))
+    knee_kw: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Power accepted at the knee, at the meter [kW]."""
-    most_discharge_kw: FloatArray = field(metadata=_axes("s", low=0.0))
+    most_discharge_kw: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Greatest discharging power with the driver's consent, at the meter [kW]; 0: none."""
-    discharge_efficiency: FloatArray = field(metadata=_axes("s", low=0.01, high=1.0))
+    discharge_efficiency: FloatArray = field(metadata=axes_of("s", low=0.01, high=1.0))
     """Metered over drawn energy when discharging."""
-    discharge_floor_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    discharge_floor_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Content below which it is never discharged [kWh]."""
-    discharge_wear_per_kwh: FloatArray = field(metadata=_axes("s", low=0.0))
+    discharge_wear_per_kwh: FloatArray = field(metadata=axes_of("s", low=0.0))
     """Price of wear for each kWh discharged [currency/kWh]."""
-    charging_now: BoolArray = field(metadata=_axes("s"))
+    charging_now: BoolArray = field(metadata=axes_of("s"))
     """Whether it is charging at this instant."""
-    run_so_far_h: FloatArray = field(metadata=_axes("s", low=0.0))
+    run_so_far_h: FloatArray = field(metadata=axes_of("s", low=0.0))
     """How long it has been charging without a pause [h]."""
-    starts_left: IntArray = field(metadata=_axes("s"))
+    starts_left: IntArray = field(metadata=axes_of("s"))
     """Starts still permitted in the horizon; a vehicle that does not wake after a pause has few."""
-    previous_kw: FloatArray = field(metadata=_axes("st"))
+    previous_kw: FloatArray = field(metadata=axes_of("st"))
     """Power of the plan in force [kW]; 0 where there is none."""
-    has_previous: BoolArray = field(metadata=_axes("st"))
+    has_previous: BoolArray = field(metadata=axes_of("st"))
     """Where the plan in force says something."""
 
     @property
@@ -179,21 +112,21 @@ class SessionArrays:
 class ModeArrays:
     """Ways in which sessions can draw power."""
 
-    session: IntArray = field(metadata=_axes("m"))
+    session: IntArray = field(metadata=axes_of("m"))
     """Index of the session, rising."""
-    on_phase: BoolArray = field(metadata=_axes("mp"))
+    on_phase: BoolArray = field(metadata=axes_of("mp"))
     """Supply phases it loads."""
-    line_to_line: BoolArray = field(metadata=_axes("m"))
+    line_to_line: BoolArray = field(metadata=axes_of("m"))
     """Whether it draws between two lines rather than against the neutral."""
-    amps_per_kw: FloatArray = field(metadata=_axes("m", low=0.0))
+    amps_per_kw: FloatArray = field(metadata=axes_of("m", low=0.0))
     """Current in each loaded conductor per kW [A/kW]."""
-    min_kw: FloatArray = field(metadata=_axes("mt", low=0.0))
+    min_kw: FloatArray = field(metadata=axes_of("mt", low=0.0))
     """Least mean power of the slot that is not zero [kW]."""
-    max_kw: FloatArray = field(metadata=_axes("mt", low=0.0))
+    max_kw: FloatArray = field(metadata=axes_of("mt", low=0.0))
     """Greatest power [kW]; 0 where the mode cannot run."""
-    step_kw: FloatArray = field(metadata=_axes("m", low=0.0))
+    step_kw: FloatArray = field(metadata=axes_of("m", low=0.0))
     """Granularity of the power that the station obeys [kW]; 0: continuous."""
-    vehicle_bound: BoolArray = field(metadata=_axes("mt"))
+    vehicle_bound: BoolArray = field(metadata=axes_of("mt"))
     """Whether the vehicle, not the EVSE, sets ``max_kw``."""
 
     @property
@@ -206,15 +139,15 @@ class ModeArrays:
 class TargetArrays:
     """Departure targets, all soft."""
 
-    session: IntArray = field(metadata=_axes("k"))
+    session: IntArray = field(metadata=axes_of("k"))
     """Index of the session."""
     depart_at: tuple[datetime, ...]
     """By when [UTC]."""
-    need_kwh: FloatArray = field(metadata=_axes("k", low=0.0))
+    need_kwh: FloatArray = field(metadata=axes_of("k", low=0.0))
     """Energy still needed by then, at the meter, from now on [kWh]."""
-    later_kwh: FloatArray = field(metadata=_axes("k", low=0.0))
+    later_kwh: FloatArray = field(metadata=axes_of("k", low=0.0))
     """Part of it that can wait until after the horizon [kWh]."""
-    counted_h: FloatArray = field(metadata=_axes("kt", low=0.0))
+    counted_h: FloatArray = field(metadata=axes_of("kt", low=0.0))
     """Part of the slot in which the vehicle is there and the target not yet due [h]."""
 
     @property
@@ -235,27 +168,27 @@ class CircuitArrays:
 
     ids: tuple[CircuitId, ...]
     """Names."""
-    parent: IntArray = field(metadata=_axes("c"))
+    parent: IntArray = field(metadata=axes_of("c"))
     """Index of the circuit above; -1 for the root; smaller than the own index."""
-    limit_a: FloatArray = field(metadata=_axes("c", low=0.0, endless=True))
+    limit_a: FloatArray = field(metadata=axes_of("c", low=0.0, endless=True))
     """Greatest current on each phase [A]; +inf: none."""
-    imbalance_limit_a: FloatArray = field(metadata=_axes("c", low=0.0, endless=True))
+    imbalance_limit_a: FloatArray = field(metadata=axes_of("c", low=0.0, endless=True))
     """Greatest difference between any two phases [A]; +inf: none."""
-    limit_kw: FloatArray = field(metadata=_axes("ct", low=0.0, endless=True))
+    limit_kw: FloatArray = field(metadata=axes_of("ct", low=0.0, endless=True))
     """Greatest power into the circuit, uncontrolled load included [kW]; +inf: none."""
-    limit_source: IntArray = field(metadata=_axes("ct"))
+    limit_source: IntArray = field(metadata=axes_of("ct"))
     """Who set ``limit_kw``, a place in ``LIMIT_SOURCES``."""
-    controllable_limit_kw: FloatArray = field(metadata=_axes("ct", low=0.0, endless=True))
+    controllable_limit_kw: FloatArray = field(metadata=axes_of("ct", low=0.0, endless=True))
     """Greatest sum of vehicles and battery in the circuit [kW]; +inf: none."""
-    controllable_source: IntArray = field(metadata=_axes("ct"))
+    controllable_source: IntArray = field(metadata=axes_of("ct"))
     """Who set ``controllable_limit_kw``."""
-    feed_limit_kw: FloatArray = field(metadata=_axes("ct", low=0.0, endless=True))
+    feed_limit_kw: FloatArray = field(metadata=axes_of("ct", low=0.0, endless=True))
     """Greatest power out of the circuit, at the root the export [kW]; +inf: none."""
-    feed_source: IntArray = field(metadata=_axes("ct"))
+    feed_source: IntArray = field(metadata=axes_of("ct"))
     """Who set ``feed_limit_kw``."""
-    uncontrolled_kw: FloatArray = field(metadata=_axes("ct"))
+    uncontrolled_kw: FloatArray = field(metadata=axes_of("ct"))
     """Load on the circuit and below that the plan does not decide, building included, PV not [kW]."""
-    uncontrolled_a: FloatArray = field(metadata=_axes("cpt", low=0.0))
+    uncontrolled_a: FloatArray = field(metadata=axes_of("cpt", low=0.0))
     """The same per phase [A]."""
 
     @property
@@ -276,19 +209,19 @@ class CircuitArrays:
 class SupplyArrays:
     """Building, PV, prices and what a grid event asks of the whole site."""
 
-    building_kw: FloatArray = field(metadata=_axes("t"))
+    building_kw: FloatArray = field(metadata=axes_of("t"))
     """Expected building load, part of the root's uncontrolled load [kW]."""
-    pv_kw: FloatArray = field(metadata=_axes("t", low=0.0))
+    pv_kw: FloatArray = field(metadata=axes_of("t", low=0.0))
     """Expected PV power [kW]."""
-    import_price_per_kwh: FloatArray = field(metadata=_axes("t"))
+    import_price_per_kwh: FloatArray = field(metadata=axes_of("t"))
     """Price of import, grid-event prices included [currency/kWh]."""
-    export_price_per_kwh: FloatArray = field(metadata=_axes("t"))
+    export_price_per_kwh: FloatArray = field(metadata=axes_of("t"))
     """Paid for export [currency/kWh]."""
-    carbon_kg_per_kwh: FloatArray = field(metadata=_axes("t"))
+    carbon_kg_per_kwh: FloatArray = field(metadata=axes_of("t"))
     """Marginal emissions of import [kg/kWh]."""
-    setpoint_kw: FloatArray = field(metadata=_axes("t"))
+    setpoint_kw: FloatArray = field(metadata=axes_of("t"))
     """Net import to keep where ``has_setpoint`` [kW]."""
-    has_setpoint: BoolArray = field(metadata=_axes("t"))
+    has_setpoint: BoolArray = field(metadata=axes_of("t"))
     """Where a setpoint is asked for."""
     pv_curtailable: bool = False
     """Whether PV may be reduced."""
@@ -341,15 +274,15 @@ class DemandArrays:
 
     names: tuple[str, ...]
     """Name of each charge."""
-    price_per_kw: FloatArray = field(metadata=_axes("d", low=0.0))
+    price_per_kw: FloatArray = field(metadata=axes_of("d", low=0.0))
     """What a further kW costs the plan [currency/kW]."""
-    reached_kw: FloatArray = field(metadata=_axes("d", low=0.0))
+    reached_kw: FloatArray = field(metadata=axes_of("d", low=0.0))
     """Peak so far, or the hint where it is greater; up to here a peak costs nothing more [kW]."""
-    charge: IntArray = field(metadata=_axes("i"))
+    charge: IntArray = field(metadata=axes_of("i"))
     """Charge of each metering interval."""
-    slot_share: FloatArray = field(metadata=_axes("it", low=0.0))
+    slot_share: FloatArray = field(metadata=axes_of("it", low=0.0))
     """Part of the metering interval that the slot's mean import fills."""
-    metered_kw: FloatArray = field(metadata=_axes("i", low=0.0))
+    metered_kw: FloatArray = field(metadata=axes_of("i", low=0.0))
     """Part of the interval's mean that is metered already, or expected of vehicles still to come [kW]."""
 
     @property
@@ -413,7 +346,7 @@ class ChargingProblem:
             "i": len(self.demand.charge),
         }
         for place in ("sessions", "modes", "targets", "circuits", "supply", "demand"):
-            _freeze(getattr(self, place), f"{place}.", sizes)
+            freeze(getattr(self, place), f"{place}.", sizes)
         _check_references(self)
 
     @property
