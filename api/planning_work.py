@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from api.heap import give_back_memory
 from optimizer.domain.ids import EvseId
 from optimizer.domain.plan import PlanOutcome
 from optimizer.domain.snapshot import SeenStep, SiteSnapshot
@@ -33,8 +34,16 @@ class PlanningWork:
 
     async def plan(self, problem: ChargingProblem) -> PlanOutcome:
         """Solve it in a thread, with the solver's own time limit."""
-        return await asyncio.to_thread(checked_plan, problem, self._settings)
+        return await asyncio.to_thread(_planned, problem, self._settings)
 
     def seen(self, snapshot: SiteSnapshot, fixed_kw: Mapping[EvseId, float]) -> SeenStep:
         """What the plan that has just been made follows from."""
         return SeenStep(snapshot, fixed_kw, ground_text(self._settings))
+
+
+def _planned(problem: ChargingProblem, settings: PlanningSettings) -> PlanOutcome:
+    """The plan, when the memory that it took to find it is given back."""
+    try:
+        return checked_plan(problem, settings)
+    finally:
+        give_back_memory()

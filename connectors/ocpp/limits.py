@@ -8,7 +8,7 @@ command ──> rung of the ladder ──> profile ──> call ──> Accepted
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -337,18 +337,19 @@ class LimitLayers:
         """
         order = self._newest[evse.id, purpose] = next(self._orders)
         ladder = self._ladder(record, evse)
-        reply = await tell(ladder[0])
+        first = next(ladder)
+        reply = await tell(first)
         if reply.state is not LimitState.REJECTED:
-            self._settle_on(record, ladder[0], reply)
+            self._settle_on(record, first, reply)
             return reply
         record.rejections += 1
         if not wish.may_climb or record.is_exhausted or _says_nothing_of_the_form(reply):
             return reply
-        rungs = list(ladder[1:])
+        rungs = list(ladder)
         if record.capability.proven and record.rejections < REJECTIONS_TO_DOUBT:
             rungs = []
-        last = wish.last_rungs(ladder[0]) if rungs else ()
-        rungs = [*wish.special_rungs(ladder[0]), *rungs, *last]
+        last = wish.last_rungs(first) if rungs else ()
+        rungs = [*wish.special_rungs(first), *rungs, *last]
         for rung in rungs:
             if self._newest[evse.id, purpose] != order:
                 return LimitReply(LimitState.UNANSWERED, "a newer limit took its place")
@@ -360,29 +361,32 @@ class LimitLayers:
             return reply
         if make_room is not None:
             await make_room()
-            again = await tell(ladder[0])
+            again = await tell(first)
             if again.state is not LimitState.REJECTED:
-                self._settle_on(record, ladder[0], again)
+                self._settle_on(record, first, again)
                 return again
         record.is_exhausted = True
         self._log.warning("station rejects limits in every form", station_id=record.station.id, reason=reply.detail)
         return reply
 
-    def _ladder(self, record: StationRecord, evse: Evse) -> tuple[StationCapability, ...]:
-        """Ways to tell a limit, beginning with the one in use; one that is ignored comes last."""
+    def _ladder(self, record: StationRecord, evse: Evse) -> Iterator[StationCapability]:
+        """Ways to tell a limit, beginning with the one in use; one that is ignored comes last.
+
+        The others are worked out when they are asked for: nearly every limit is taken in the way in use.
+        """
         current = record.capability
-        others = [
-            rung for rung in record.first_capability.ladder(evse) if replace(rung, proven=current.proven) != current
-        ]
         witness = record.witnesses[evse.ocpp_evse_id]
         if not witness.is_ignored:
-            return (current, *others)
+            yield current
+            yield from _other_rungs(record, evse, current)
+            return
         witness.start_anew()
         record.ignored.add(replace(current, proven=False))
+        others = _other_rungs(record, evse, current)
         untried = [rung for rung in others if replace(rung, proven=False) not in record.ignored]
         self._log.warning("accepted limits are ignored", station_id=record.station.id, evse_id=evse.id)
         record.is_deaf = record.is_deaf or not untried
-        return (*untried, current)
+        yield from (*untried, current)
 
     def _settle_on(self, record: StationRecord, rung: StationCapability, reply: LimitReply) -> None:
         if reply.state is not LimitState.ACCEPTED:
@@ -407,6 +411,12 @@ class LimitLayers:
         if place is None or station_id not in (None, place[0].station.id):
             raise NotFound("EVSE", evse_id)
         return place
+
+
+def _other_rungs(record: StationRecord, evse: Evse, current: StationCapability) -> list[StationCapability]:
+    """Every way to tell a limit but the one in use."""
+    rungs = record.first_capability.ladder(evse)
+    return [rung for rung in rungs if replace(rung, proven=current.proven) != current]
 
 
 def _least_current_holds(evse: Evse, periods: Sequence[LimitPeriod]) -> LimitReply:

@@ -234,13 +234,17 @@ class StationConnection:
             return error_text(frame.message_id, ErrorCode.INTERNAL.value, failure), False
 
     def _settle(self, frame: ResultFrame | ErrorFrame) -> None:
-        if frame.message_id not in self._awaited_ids or self._answer is None or self._answer.done():
+        if frame.message_id not in self._awaited_ids or self._answer is None:
             if frame.message_id in self._late_ids:
                 self._health.late_answers += 1
             else:
                 self._violation("answer to nothing asked", str(frame.message_id))
             return
-        if isinstance(frame, ResultFrame):
+        self._awaited_ids.discard(frame.message_id)
+        if self._answer.done():
+            # It answered every attempt, and the answers came together.
+            self._health.late_answers += 1
+        elif isinstance(frame, ResultFrame):
             self._answer.set_result(Answered(frame.payload))
         else:
             self._answer.set_result(Refused(frame.code, frame.description))

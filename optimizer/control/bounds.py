@@ -262,6 +262,11 @@ def was_not_taken(setpoint: Setpoint, at: datetime, settings: ControlSettings) -
     return effective_state(setpoint, at, settings) in (LimitState.REJECTED, LimitState.UNANSWERED)
 
 
+def is_told_again(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> bool:
+    """Whether a limit has no answer because the service died, or the station connected anew: nobody refused it."""
+    return setpoint.answered_at is None and effective_state(setpoint, at, settings) is LimitState.UNANSWERED
+
+
 def may_be_sent_again(setpoint: Setpoint, at: datetime, settings: ControlSettings) -> bool:
     """Whether it is time to try again where a limit was not taken; a refusal is not argued with.
 
@@ -272,7 +277,8 @@ def may_be_sent_again(setpoint: Setpoint, at: datetime, settings: ControlSetting
         case LimitState.REJECTED:
             return since >= timedelta(seconds=settings.rejected_retry_s)
         case LimitState.UNANSWERED:
-            return setpoint.answered_at is None or since >= timedelta(seconds=settings.unanswered_retry_s)
+            told_again = is_told_again(setpoint, at, settings)
+            return told_again or since >= timedelta(seconds=settings.unanswered_retry_s)
         case _:
             return True
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from optimizer.control.bounds import Bound, BoundKind, bound_of
+from optimizer.control.bounds import Bound, BoundKind, bound_of, fallback_limit_kw, is_told_again
+from optimizer.control.profile import limit_at_kw
 from optimizer.control.samples import NO_DRAW_KW, sleeps
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
@@ -23,7 +24,7 @@ class Tracking(StrEnum):
     FOLLOWING = "following"
     """Within its limit, and at it where the vehicle takes all it may."""
     UNDER_WAY = "under_way"
-    """A limit was sent and is not seen in the meter yet."""
+    """A limit was sent and is not seen in the meter yet, or is sent again because the station connected anew."""
     LIMITED_BY_VEHICLE = "limited_by_vehicle"
     """The vehicle takes less than it may."""
     NOT_WAKING = "not_waking"
@@ -65,12 +66,19 @@ def tracked(view: GuardView, settings: ControlSettings) -> tuple[TrackedEvse, ..
         bound = bound_of(view, evse_id, settings)
         sample = fresh_sample(view.connectors[evse_id], view.at, settings)
         drawn_kw = sample.power_kw if sample is not None else None
-        found.append(
-            TrackedEvse(
-                evse_id, _tracking(view, evse_id, bound, drawn_kw, settings), bound.may_kw, bound.told_kw, drawn_kw
-            )
-        )
+        tracking = _tracking(view, evse_id, bound, drawn_kw, settings)
+        found.append(TrackedEvse(evse_id, tracking, bound.may_kw, _told_kw(view, evse_id, bound), drawn_kw))
     return tuple(found)
+
+
+def _told_kw(view: GuardView, evse_id: EvseId, bound: Bound) -> float:
+    """The limit that an EVSE was last told; one that ignores limits counts as if it had been told its maximum [kW]."""
+    if bound.kind is not BoundKind.IGNORING:
+        return bound.told_kw
+    connector = view.connectors[evse_id]
+    if connector.setpoint is None or evse_id not in view.sessions:
+        return fallback_limit_kw(connector, view.site.evses[evse_id], view.safe_kw[evse_id])
+    return limit_at_kw(connector.setpoint.periods, view.at)
 
 
 _OF_BOUND = {
@@ -84,11 +92,14 @@ _OF_BOUND = {
 def _tracking(
     view: GuardView, evse_id: EvseId, bound: Bound, drawn_kw: float | None, settings: ControlSettings
 ) -> Tracking:
+    setpoint = view.connectors[evse_id].setpoint
+    if bound.kind is BoundKind.NOT_TAKEN and setpoint is not None and is_told_again(setpoint, view.at, settings):
+        return Tracking.UNDER_WAY
     if bound.kind in _OF_BOUND:
         return _OF_BOUND[bound.kind]
     if view.overdraws.get(evse_id, 0):
         return Tracking.ABOVE_LIMIT
-    setpoint, session = view.connectors[evse_id].setpoint, view.sessions[evse_id]
+    session = view.sessions[evse_id]
     if bound.kind is BoundKind.UNDER_WAY:
         return Tracking.UNDER_WAY
     if drawn_kw is None:

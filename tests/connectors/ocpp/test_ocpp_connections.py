@@ -265,6 +265,18 @@ class TestCallsToAStation:
         await station.say(f'[3,"{station.call_ids[0]}",{{"status":"Accepted"}}]')
         assert (await asking).state is LimitState.ACCEPTED
 
+    async def test_answers_to_both_attempts_that_come_together_are_no_violation(self, bench) -> None:
+        station = await bench.booted()
+        station.replies["SetChargingProfile"] = lambda _: None
+        asking = asyncio.create_task(bench.system.set_limit(limit(bench, 5.0)))
+        await station.received("SetChargingProfile", 2)
+        answers = [f'[3,"{call_id}",{{"status":"Accepted"}}]' for call_id in station.call_ids]
+        await asyncio.gather(*(station.say(answer) for answer in answers))
+        await station.call("Heartbeat")
+        health = bench.system.health(S16)
+        assert (await asking).state is LimitState.ACCEPTED
+        assert (health.late_answers, health.violations["answer to nothing asked"]) == (1, 0)
+
     async def test_answer_after_the_call_was_given_up_is_only_counted(self, bench) -> None:
         station = await bench.booted()
         station.replies["SetChargingProfile"] = lambda _: None

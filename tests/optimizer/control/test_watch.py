@@ -181,6 +181,7 @@ def test_a_station_that_draws_what_it_wants_makes_others_get_less() -> None:
         tracking = {one.evse_id: one for one in tracked(await bench.control.sender.view(), bench.settings)}
         assert tracking[A].tracking is Tracking.IGNORING
         assert tracking[A].counted_kw == pytest.approx(22.08)
+        assert tracking[A].limit_kw < 21.0, "what it was told, and not what it counts at"
         assert tracking[B].tracking is Tracking.FOLLOWING
 
     run_virtual(story())
@@ -241,6 +242,8 @@ TRACKS = [
     ("seen once, and silent since", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.VERIFIED, (-900, 4.14), sent_s=-900.0),), samples=(sample_of(GARAGE, "a", 4.1, age_s=600.0),)), Tracking.STALE),
     ("rejects its limit", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.REJECTED, (-5, 4.14), before_kw=9.0),)), Tracking.NOT_TAKEN),
     ("does not answer", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.UNANSWERED, (-5, 4.14), before_kw=9.0),)), Tracking.NOT_TAKEN),
+    ("doubted, since its station connected anew", view_of(GARAGE, sessions=BOTH, setpoints=(replace(setpoint_of("a", LimitState.UNANSWERED, (-5, 4.14), before_kw=9.0), answered_at=None),)), Tracking.UNDER_WAY),
+    ("on its way when the service died", view_of(GARAGE, sessions=BOTH, setpoints=(setpoint_of("a", LimitState.SENT, (-90, 4.14), sent_s=-90.0, before_kw=9.0),)), Tracking.UNDER_WAY),
     ("was told one phase and is not seen on it", view_of(GARAGE, sessions=BOTH, setpoints=(replace(setpoint_of("a", LimitState.VERIFIED, (-60, 4.14), sent_s=-60.0), obeys_phases=False),), samples=(sample_of(GARAGE, "a", 4.1),)), Tracking.NOT_SWITCHING),
     ("nothing has woken it, and it is held at zero again", view_of(GARAGE, sessions=(given_up(TargetSource.API),), setpoints=(setpoint_of("a", LimitState.VERIFIED, (-60, 0.0), sent_s=-60.0),), samples=(sample_of(GARAGE, "a", 0.0),)), Tracking.NOT_WAKING),
     ("the same of one that said nothing: it may be full", view_of(GARAGE, sessions=(given_up(TargetSource.DEFAULT),), setpoints=(setpoint_of("a", LimitState.VERIFIED, (-60, 0.0), sent_s=-60.0),), samples=(sample_of(GARAGE, "a", 0.0),)), Tracking.FOLLOWING),
