@@ -119,8 +119,12 @@ class VirtualEvse:
             return 0
         if self.evse.wiring is Wiring.LINE_TO_LINE:
             return 1
-        permitted = self._limits_at(self.settled_at).phases(self.settled_at) or self.evse.current_paths
-        return min(self.evse.current_paths, self.vehicle.model.phases_used, permitted)
+        return min(self.permitted_paths(self.settled_at), self.vehicle.model.phases_used)
+
+    def permitted_paths(self, at: datetime) -> int:
+        """Current paths that any car may use."""
+        paths = self.evse.current_paths
+        return min(paths, self._limits_at(at).phases(at) or paths)
 
     def advance(self, until: datetime) -> None:
         """Let everything happen that happens before ``until``."""

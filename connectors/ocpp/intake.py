@@ -187,16 +187,20 @@ class StationIntake:
     async def report_charging_state(self, number: int, status: ConnectorStatus, at: datetime) -> None:
         """A transaction told what its vehicle does; only changes are handed on."""
         self.record.charging_state(number, status)
+        meter = self.record.meters[number]
+        status = meter.flow.borne_out(status, at, meter.power_kw)
         if self.record.reported.get(number) is not status:
             await self._report(number, status, at, "")
 
     async def _report(self, number: int, state: ConnectorStatus, at: datetime, error: str) -> None:
+        meter = self.record.meters[number]
+        state = meter.flow.borne_out(state, at, meter.power_kw)
         await self._events.connector_reported(ConnectorReported(self._station_id, number, state, at, error))
         self.record.reported[number] = state
-        meter = self.record.meters[number]
-        if state is ConnectorStatus.AVAILABLE and meter.power_kw:
-            # Nothing is plugged in, so nothing flows, but many stations leave their last value standing.
-            await self._hand_on([meter.judge(_no_power(ReadingReason.OTHER), at, None)])
+        if meter.flow.ends_power(state) and meter.power_kw:
+            # Nothing flows, but many stations leave their last value standing.
+            transaction_id = None if state is ConnectorStatus.AVAILABLE else self.record.active.get(number)
+            await self._hand_on([meter.judge(_no_power(ReadingReason.OTHER), at, transaction_id)])
 
     def _keep_error(self, number: int, error: str) -> None:
         if error:
@@ -315,6 +319,9 @@ class StationIntake:
         await self._hand_on(samples)
         for sample in samples:
             self.record.witnesses[number].observe(sample)
+            if meter.flow.contradicts(sample):
+                self.violation("charges while it says that it does not", sample.evse_id)
+                await self._report(number, ConnectorStatus.CHARGING, sample.at, "")
 
     async def _hand_on(self, samples: Sequence[MeterSample]) -> None:
         for sample in samples:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from connectors.ocpp.flow_states import FlowState
 from connectors.ocpp.translate_meter import PREFIX, PREFIX_TOLERANCE_FACTOR, MeterReading
 from optimizer.domain.ids import TransactionId
 from optimizer.domain.metering import MeterSample, ReadingReason, SampleQuality
@@ -59,6 +60,8 @@ class MeterHistory:
         self._register_of: TransactionId | None = None
         self._doubted: list[Decimal] = []
         self._prefix = _PrefixCheck()
+        self.flow = FlowState()
+        """What the EVSE's states are worth beside it."""
         self.power_kw: float | None = None
         """Power of the newest sample [kW]."""
         self.voltage_v: float | None = None

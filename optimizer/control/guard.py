@@ -38,6 +38,7 @@ from optimizer.control.memory import ChangedEvses, GuardMemory
 from optimizer.control.phases import told_phases
 from optimizer.control.profile import SAME_KW, clipped, greatest_between_kw, is_for, period_at, says_the_same
 from optimizer.control.settings import ControlSettings
+from optimizer.control.stops import deaf_evses, last_stops, stops_needed
 from optimizer.control.view import (
     GuardView,
     base_for_raises,
@@ -243,7 +244,11 @@ def _cuts(
         for evse_id in order
         if expected.levels_a[evse_id] < before_a[evse_id]
     }
-    return cuts_a, stops_needed(count.view, expected, reversed(order), settings)
+    stops = stops_needed(count.view, expected, reversed(order), settings)
+    if not stops and not cuts_a:
+        deaf = priority_order(count.view, deaf_evses(count.view, bounds))
+        stops = last_stops(count.view, expected, bounds, reversed(deaf), settings)
+    return cuts_a, stops
 
 
 def _count(view: GuardView, settings: ControlSettings) -> _Count:
@@ -362,29 +367,6 @@ def cut(tally: LoadTally, order: Iterable[EvseId]) -> None:
             feeder, level_a = tally.feeders[evse_id], tally.levels_a[evse_id]
             floor_a = min(level_a, feeder.floor_a if to_zero else feeder.least_a)
             tally.set_level(evse_id, max(floor_a, feeder.stepped_a(min(*fits_a, level_a))))
-
-
-def stops_needed(
-    view: GuardView, tally: LoadTally, order: Iterable[EvseId], settings: ControlSettings
-) -> tuple[EvseId, ...]:
-    """Whose transaction must end, after all cuts: only while the site meter shows that a limit is exceeded.
-
-    limit   ------------
-    left    A *   B *       both at the least current that their stations take: B, the less urgent, is stopped
-    """
-    if not metered_import_exceeds(view, settings):
-        return ()
-    stops = []
-    for evse_id in order:
-        exceeded = tally.exceeded()
-        if not exceeded:
-            break
-        if tally.feeders[evse_id].takes_zero or tally.levels_a[evse_id] <= 0.0:
-            continue
-        if any(tally.fit_under_a(evse_id, ceiling) is not None for ceiling in exceeded):
-            tally.set_level(evse_id, 0.0)
-            stops.append(evse_id)
-    return tuple(stops)
 
 
 def grant(

@@ -267,7 +267,7 @@ class LimitSender:
         return tasks
 
     async def _stop_one(self, connector: Connector, transaction_id: TransactionId) -> None:
-        _LOG.warning("EVSE %s takes no limit of zero: ending transaction %s", connector.evse_id, transaction_id)
+        _LOG.warning("EVSE %s: no limit holds it low enough; ending transaction %s", connector.evse_id, transaction_id)
         reply = await self._gateway.stop_charging(connector.station_id, transaction_id)
         if reply.state is LimitState.UNANSWERED:
             self._stopped.pop(connector.evse_id, None)

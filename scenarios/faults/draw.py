@@ -8,7 +8,7 @@ around that, and everything else at the site has to give way.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from random import Random
@@ -41,6 +41,12 @@ QUIET_S = 30.0
 """At the begin nothing goes wrong: the site is commissioned [s]."""
 HIGHS_SHARE = 0.2
 """Share of the runs that plan with HiGHS."""
+SWITCHING_SHARES = (0.0, 0.3, 1.0)
+"""Shares of the three-phase EVSEs of a site that are set up as ones that change between one and three phases."""
+CANNOT_SWITCH_SHARE = 0.2
+"""Share of the stations with such EVSEs that cannot, whatever the site was told."""
+DWELLS_S = (30.0, 120.0, 600.0)
+"""Least times between two changes of phases [s]."""
 DISOBEDIENT = frozenset({Misbehaviour.IGNORES, Misbehaviour.NEVER_ANSWERS})
 """Stations that no central system can hold to anything."""
 CURRENTS_A = (16.0, 32.0)
@@ -146,18 +152,28 @@ class DrawnRun:
     """Share of the plans by HiGHS whose time is up at once, so that its own fallback plans."""
 
 
-def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, int] = (20, 60)) -> DrawnRun:
+def drawn_run(
+    seed: int,
+    *,
+    fault_minutes: float = 15.0,
+    stations: tuple[int, int] = (20, 60),
+    switching_shares: tuple[float, ...] = SWITCHING_SHARES,
+) -> DrawnRun:
     """Draw a run.
 
     Args:
         seed: What it is drawn from.
         fault_minutes: How long things go wrong [min].
         stations: Least and greatest number of stations.
+        switching_shares: Shares of EVSEs that change between one and three phases, of which one is drawn; all else
+            is the same whatever they are.
     """
-    random, planner = Random(f"faults {seed}"), Random(f"planner {seed}")
+    # Each kind of thing has numbers of its own, so that a new kind leaves the others as they were.
+    random, planner, switching = (Random(f"{what} {seed}") for what in ("faults", "planner", "switching"))
     fault_s = QUIET_S + 60.0 * fault_minutes
     settings = _station_settings(random, random.randint(*stations), Random(f"meters {seed}"))
     site = _site(random, settings)
+    site, settings = _with_switching(switching, switching_shares, site, settings)
     floor_kw = _least_limit_kw(site, settings)
     surroundings = _surroundings(random, site, fault_s)
     visits, arrivals = _visits(random, site, fault_s)
@@ -180,6 +196,7 @@ def drawn_run(seed: int, *, fault_minutes: float = 15.0, stations: tuple[int, in
             replan_period_s=random.choice((60.0, 120.0, 300.0)),
             guard_period_s=random.choice((1.0, 2.0, 5.0)),
             horizon_h=4.0,
+            phase_dwell_s=switching.choice(DWELLS_S),
         ),
         fault_s=fault_s,
         plans_with_highs=planner.random() < HIGHS_SHARE,
@@ -253,6 +270,23 @@ def _station(random: Random, index: int, circuit: CircuitId, *, american: bool) 
             )
         )  # fmt: skip
     return Station(station_id, tuple(evses))
+
+
+def _with_switching(
+    switching: Random, shares: tuple[float, ...], site: Site, settings: list[StationSettings]
+) -> tuple[Site, list[StationSettings]]:
+    """Some EVSEs change between one and three phases; some of them are said to, and cannot."""
+    share = switching.choice(shares)
+    told, true = [], []
+    for one in settings:
+        evses = tuple(
+            replace(evse, phase_switching=switching.random() < share and len(evse.phases) == len(ALL_PHASES))
+            for evse in one.station.evses
+        )
+        cannot = switching.random() < CANNOT_SWITCH_SHARE
+        told.append(replace(one.station, evses=evses))
+        true.append(one if cannot else replace(one, station=told[-1]))
+    return replace(site, stations=tuple(told)), true
 
 
 # ---------------------------------------------------------------------- limits

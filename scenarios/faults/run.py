@@ -307,8 +307,12 @@ class _World:
         self._counts["limits"] = self._counts.get("limits", 0) + 1
         now, evse = self._clock.now(), self._run.site.evses[command.evse_id]
         self._settle()
-        offered_kw = evse.power_kw(self._physics(evse.id).offered_a(now))
-        if command.first_kw <= offered_kw + SAME_KW:
+        physics = self._physics(evse.id)
+        adds_phases = command.phases is not None and command.phases > physics.permitted_paths(now)
+        self._counts["limits that change phases"] = self._counts.get("limits that change phases", 0) + (
+            command.phases is not None and command.phases != physics.permitted_paths(now)
+        )
+        if command.first_kw <= evse.power_kw(physics.offered_a(now)) + SAME_KW and not adds_phases:
             return
         draws = dict(self._audit.draws)
         for evse_id, other in self._run.site.evses.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from aiohttp import ClientConnectionError
 from connectors.ocpp.settings import Version
 from optimizer.domain.ids import StationId
 from scenarios.faults.campaign import summary_of
-from scenarios.faults.draw import HIGHS_SHARE, START, FaultKind, drawn_run
+from scenarios.faults.draw import HIGHS_SHARE, START, DrawnRun, FaultKind, drawn_run
 from scenarios.faults.network import ClientEnd, MemoryNetwork, ServerEnd
 from scenarios.faults.run import run_faults
 from scenarios.faults.stores import ProcessStores
@@ -58,6 +59,10 @@ FAILED_LATER = {
 """The same of five minutes."""
 SAMPLED = (61, 94, 542, 592, 9)
 """One of each kind, for the normal run."""
+AS_THEN = (0.0,)
+"""They failed before any EVSE changed its phases, and are the same runs only without."""
+CHANGES_PHASES = 131
+"""A run in which limits change the number of phases."""
 
 
 @pytest.mark.parametrize("seed", QUICK_SEEDS)
@@ -72,13 +77,13 @@ def test_every_limit_holds_and_nothing_is_lost(seed: int) -> None:
     "seed", [seed if seed in SAMPLED else pytest.param(seed, marks=pytest.mark.study) for seed in FAILED_ONCE]
 )
 def test_what_failed_once_holds(seed: int) -> None:
-    assert run_faults(seed, fault_minutes=2.0).failures == (), FAILED_ONCE[seed]
+    assert run_faults(seed, fault_minutes=2.0, switching_shares=AS_THEN).failures == (), FAILED_ONCE[seed]
 
 
 @pytest.mark.study
 @pytest.mark.parametrize("seed", FAILED_LATER)
 def test_what_failed_once_in_longer_runs_holds(seed: int) -> None:
-    assert run_faults(seed, fault_minutes=5.0).failures == (), FAILED_LATER[seed]
+    assert run_faults(seed, fault_minutes=5.0, switching_shares=AS_THEN).failures == (), FAILED_LATER[seed]
 
 
 def test_the_same_seed_is_the_same_run() -> None:
@@ -94,11 +99,38 @@ def test_the_draws_leave_nothing_out() -> None:
     assert all(20 <= len(run.stations) <= 60 for run in drawn)
     assert any(len(evse.phases) == 1 for run in drawn for evse in run.site.evses.values())
     assert any(len(evse.phases) == 2 for run in drawn for evse in run.site.evses.values())
+    switching = [run for run in drawn if any(evse.phase_switching for evse in run.site.evses.values())]
+    assert 0.4 * len(drawn) < len(switching) < 0.7 * len(drawn)
+    assert any(_says_more_than_it_can(run) for run in switching)
     assert any(run.solver_failing_share for run in drawn)
     assert any(run.solver_hanging_share for run in drawn)
     by_highs = [run for run in drawn if run.plans_with_highs]
     assert len(by_highs) == pytest.approx(HIGHS_SHARE * len(drawn), rel=0.3)
     assert any(run.solver_late_share for run in by_highs)
+
+
+def _says_more_than_it_can(run: DrawnRun) -> bool:
+    """Whether an EVSE changes phases by the site's book, and not in truth."""
+    at_site = run.site.evses
+    truly = (evse for one in run.stations.values() for evse in one.station.evses)
+    return any(at_site[evse.id].phase_switching and not evse.phase_switching for evse in truly)
+
+
+def test_phases_are_drawn_beside_all_else() -> None:
+    with_phases, without = drawn_run(CHANGES_PHASES), drawn_run(CHANGES_PHASES, switching_shares=AS_THEN)
+    assert with_phases.site != without.site
+    assert (with_phases.visits, with_phases.faults) == (without.visits, without.faults)
+    fixed = tuple(
+        replace(one, evses=tuple(replace(evse, phase_switching=False) for evse in one.evses))
+        for one in with_phases.site.stations
+    )
+    assert replace(with_phases.site, stations=fixed) == without.site
+
+
+def test_limits_hold_while_phases_change() -> None:
+    report = run_faults(CHANGES_PHASES, fault_minutes=1.0, stations=(20, 25))
+    assert report.failures == ()
+    assert report.counts["limits that change phases"] > 0
 
 
 def test_highs_plans_in_time_and_too_late() -> None:

@@ -387,6 +387,35 @@ class TestTransactionEvents:
         assert bench.events.of("connector_reported")[-1].status is ConnectorStatus.PREPARING
 
 
+async def charging_by_16(bench):
+    """A car charges at 7 kW, and the station says so."""
+    station = await bench.booted()
+    await station.call("StartTransaction", start_16(bench))
+    await state_16(bench, station, "Charging")
+    await station.call("MeterValues", values_16(bench, 7000, 1, 101, measurand="Power.Active.Import"))
+    bench.clock.advance(seconds=10)
+    return station
+
+
+async def state_16(bench, station, word: str) -> None:
+    told = {"connectorId": 1, "status": word, "errorCode": "NoError", "timestamp": text(bench.clock.at)}
+    await station.call("StatusNotification", told)
+
+
+def suspended_201(bench, number: int, power_w: float) -> dict:
+    """An event that tells the state and a power that does not go with it."""
+    value = {"value": power_w, "measurand": "Power.Active.Import", "unitOfMeasure": {"unit": "W"}}
+    return {
+        "eventType": "Updated" if number else "Started",
+        "timestamp": text(bench.clock.at),
+        "triggerReason": "MeterValuePeriodic",
+        "seqNo": number,
+        "transactionInfo": {"transactionId": "tx-a", "chargingState": "SuspendedEV"},
+        "evse": {"id": 1},
+        "meterValue": [{"timestamp": text(bench.clock.at), "sampledValue": [value]}],
+    }
+
+
 class TestStatus:
     async def test_every_state_of_16(self, bench) -> None:
         station = await bench.booted()
@@ -438,6 +467,39 @@ class TestStatus:
                 {"connectorId": 1, "status": "Available", "errorCode": "NoError", "timestamp": text(bench.clock.at)},
             )
         assert [sample.power_kw for sample in bench.events.samples] == [7.0, 0.0]
+
+    @pytest.mark.parametrize("word", ["SuspendedEV", "SuspendedEVSE", "Finishing"])
+    async def test_power_left_standing_is_zeroed_when_the_station_says_that_nothing_flows(self, bench, word) -> None:
+        station = await charging_by_16(bench)
+        await state_16(bench, station, word)
+        assert [sample.power_kw for sample in bench.events.samples][-2:] == [7.0, 0.0]
+        assert bench.events.samples[-1].transaction_id == "101"
+
+    async def test_a_meter_that_goes_on_is_believed_more_than_the_state(self, bench) -> None:
+        station = await charging_by_16(bench)
+        await state_16(bench, station, "SuspendedEV")
+        await station.call("MeterValues", values_16(bench, 6900, 1, 101, measurand="Power.Active.Import"))
+        assert bench.events.of("connector_reported")[-1].status is ConnectorStatus.SUSPENDED_BY_VEHICLE, "it may lag"
+        bench.clock.advance(minutes=1)
+        await station.call("MeterValues", values_16(bench, 7000, 1, 101, measurand="Power.Active.Import"))
+        assert bench.events.of("connector_reported")[-1].status is ConnectorStatus.CHARGING
+        await state_16(bench, station, "SuspendedEV")
+        assert bench.events.of("connector_reported")[-1].status is ConnectorStatus.CHARGING, "it was caught once"
+        assert bench.events.samples[-1].power_kw == 7.0
+        bench.clock.advance(minutes=1)
+        await station.call("MeterValues", values_16(bench, 0, 1, 101, measurand="Power.Active.Import"))
+        await state_16(bench, station, "SuspendedEV")
+        assert bench.events.of("connector_reported")[-1].status is ConnectorStatus.SUSPENDED_BY_VEHICLE
+
+    async def test_a_state_told_with_every_sample_of_2x_changes_nothing_where_the_meter_goes_on(self, bench) -> None:
+        station = await bench.booted("S201", "ocpp2.0.1")
+        reported = []
+        for number in range(6):
+            await station.call("TransactionEvent", suspended_201(bench, number, power_w=7000))
+            reported = [event.status for event in bench.events.of("connector_reported")]
+            bench.clock.advance(minutes=1)
+        assert reported == [ConnectorStatus.SUSPENDED_BY_VEHICLE, ConnectorStatus.CHARGING]
+        assert bench.events.samples[-1].power_kw == 7.0
 
     async def test_transaction_lost_in_a_restart_of_the_station_takes_no_later_values(self, bench) -> None:
         station = await bench.booted()

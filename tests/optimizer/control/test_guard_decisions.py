@@ -24,6 +24,7 @@ from optimizer.control.view import GuardView, base_load, tightest_event_limits
 from optimizer.domain.charger import LimitCommand, LimitState
 from optimizer.domain.event import GridEvent, GridEventKind, GridEventStatus
 from optimizer.domain.ids import CircuitId, EvseId, TransactionId
+from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.session import PriorityTier
 from optimizer.domain.site import Circuit, Phase, Site
 
@@ -107,6 +108,51 @@ def test_who_takes_no_zero_is_stopped_where_nothing_else_helps(
         if one.setpoint is not None
     }
     assert decide(replace(view, connectors=connectors), (), SETTINGS).stops == stopped, case
+
+
+BREACH = reading_of(building_kw=30.0, grid_kw=45.0)
+AT_ZERO = {"a": 0.0, "b": 0.0, "c": KW_16_A}
+
+
+@pytest.mark.parametrize(
+    ("case", "now_kw", "overdraws", "meter", "stopped"),
+    [
+        ("it ignores its limits, and the others are at zero", AT_ZERO, {"c": 3}, BREACH, ("c",)),
+        ("first the others are cut", ALL_16_A, {"c": 3}, BREACH, ()),
+        ("it was above its limit only once", AT_ZERO, {"c": 1}, BREACH, ()),
+        ("the meter shows no excess", AT_ZERO, {"c": 3}, reading_of(building_kw=30.0, grid_kw=39.0), ()),
+        ("the meter is silent", AT_ZERO, {"c": 3}, None, ()),
+    ],
+)
+def test_who_keeps_no_limit_is_stopped_where_nothing_else_is_left(
+    case: str, now_kw: dict[str, float], overdraws: dict[str, int], meter: SiteMeterReading | None,
+    stopped: tuple[str, ...],
+) -> None:  # fmt: skip
+    view = three_charging(40.0, now_kw=now_kw, meter=meter, overdraws=overdraws)
+    assert decide(view, (), SETTINGS).stops == stopped, case
+
+
+@pytest.mark.parametrize(
+    ("building_kw", "stopped"), [(15.0, ("c",)), (35.0, ("c", "b"))], ids=["one is enough", "both must"]
+)
+def test_the_least_urgent_of_those_that_keep_no_limit_is_stopped_first(
+    building_kw: float, stopped: tuple[str, ...]
+) -> None:
+    now_kw, meter = {"a": 0.0, "b": KW_16_A, "c": KW_16_A}, reading_of(building_kw=building_kw, grid_kw=60.0)
+    view = three_charging(40.0, now_kw=now_kw, meter=meter, overdraws={"b": 3, "c": 3})
+    assert decide(view, (), SETTINGS).stops == stopped
+
+
+@pytest.mark.parametrize(("state", "stopped"), [(LimitState.REJECTED, ("c",)), (LimitState.UNANSWERED, ())])
+def test_who_rejects_every_limit_is_stopped_too_but_nobody_who_may_just_be_slow(
+    state: LimitState, stopped: tuple[str, ...]
+) -> None:
+    view = three_charging(40.0, now_kw=AT_ZERO, meter=BREACH)
+    stubborn = view.connectors[EvseId("c")]
+    assert stubborn.setpoint is not None
+    refused = replace(stubborn, setpoint=replace(stubborn.setpoint, state=state, bound_before_kw=KW_16_A))
+    decision = decide(replace(view, connectors={**view.connectors, EvseId("c"): refused}), (), SETTINGS)
+    assert decision.stops == stopped
 
 
 def test_a_cut_keeps_the_safe_value_at_the_end_and_names_the_limit() -> None:
