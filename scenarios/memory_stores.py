@@ -284,7 +284,10 @@ class MemoryMeterStore:
                 self._insert(self._of_session[session_id], sample, _instant)
 
     def _insert(self, kept: list[Value], value: Value, instant: Callable[[Value], datetime]) -> None:
-        insort(kept, value, key=instant)
+        if kept and instant(value) < instant(kept[-1]):
+            insort(kept, value, key=instant)
+        else:
+            kept.append(value)
         self._journal.undo_with(lambda: kept.remove(value))
 
     async def session_samples(self, session_id: SessionId) -> tuple[MeterSample, ...]:

@@ -53,7 +53,7 @@ class SteppedControl:
             state.stores,
             state.site,
             state.clock,
-            tariffs_of(scenario, state.clock),
+            tariffs_of(_as_looked_at(scenario, strategy), state.clock),
             forecasts_of(scenario),
             self._assemble,
             self._plan,
@@ -160,9 +160,11 @@ class SteppedControl:
 
     def _is_held_back(self, plan: Plan) -> bool:
         now = self._state.clock.now()
+        index = next((place for place, end in enumerate(plan.boundaries[1:]) if end > now), None)
+        if index is None:
+            return False
         for session_plan in plan.sessions:
-            index = next((place for place, end in enumerate(plan.boundaries[1:]) if end > now), None)
-            if index is None or session_plan.evse_id not in self._scenario.site.evses:
+            if session_plan.evse_id not in self._scenario.site.evses:
                 continue
             evse = self._scenario.site.evses[session_plan.evse_id]
             planned_kw = session_plan.power_kw[index]
@@ -195,6 +197,13 @@ class SteppedControl:
         )
 
 
+def _as_looked_at(scenario: Scenario, strategy: Strategy) -> Scenario:
+    """The scenario without demand charges where the strategy does not look at them: no peak need be followed then."""
+    if strategy.looks_at_money:
+        return scenario
+    return replace(scenario, tariff=replace(scenario.tariff, demand_charges=()))
+
+
 def stated_problem(
     scenario: Scenario,
     settings: PlanningSettings,
@@ -203,7 +212,8 @@ def stated_problem(
     fixed_kw: Mapping[EvseId, float],
 ) -> ChargingProblem:
     """The problem of a control step, with what was learnt of departures and what is expected of emissions."""
-    settings = replace(settings, stay_curve=departures.curve())
+    if settings.departure_care > 0.0:
+        settings = replace(settings, stay_curve=departures.curve())
     problem = problem_from_snapshot(snapshot, settings, fixed_kw=fixed_kw)
     if scenario.emissions is None:
         return problem

@@ -15,7 +15,7 @@ from __future__ import annotations
 from cmath import rect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from math import floor, pi, sqrt
 from types import MappingProxyType
 
@@ -33,7 +33,7 @@ AMPERE_SLACK = 1e-6
 """Rounding of sums must not cost a whole ampere step [A]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Feeder:
     """How the current at one EVSE's plug loads what feeds it."""
 
@@ -46,7 +46,7 @@ class Feeder:
     takes_zero: bool = True
     """Whether the station takes a limit of zero; else its least current is as low as it goes."""
 
-    @property
+    @cached_property
     def least_a(self) -> float:
         """Least current that is not zero [A]."""
         return max(self.evse.min_current_a, min(self.learnt_least_a or 0.0, self.evse.max_current_a))
@@ -56,14 +56,14 @@ class Feeder:
         """The lowest limit that the station takes [A]."""
         return 0.0 if self.takes_zero else self.evse.min_current_a
 
-    @property
+    @cached_property
     def phases(self) -> tuple[Phase, ...]:
         """The supply phases in use."""
         if self.phases_used is None or self.evse.wiring is Wiring.LINE_TO_LINE:
             return self.evse.phases
         return self.evse.phases[: max(1, self.phases_used)]
 
-    @property
+    @cached_property
     def kw_per_a(self) -> float:
         """Power drawn per ampere at the plug [kW]."""
         paths = 1 if self.evse.wiring is Wiring.LINE_TO_LINE else len(self.phases)

@@ -149,8 +149,8 @@ def _said_of(view: GuardView, evse_id: EvseId, session: Session) -> tuple[object
 
 def _looks_at(edges: Iterable[datetime], settings: ControlSettings) -> list[datetime]:
     """When pieces that begin at ``edges`` begin, come near, or come within the span of a profile."""
-    spans = (0.0, settings.refresh_margin_s, settings.profile_span_s)
-    return [edge - timedelta(seconds=span_s) for edge in edges for span_s in spans]
+    spans = [timedelta(seconds=span_s) for span_s in (0.0, settings.refresh_margin_s, settings.profile_span_s)]
+    return [edge - span for edge in edges for span in spans]
 
 
 def _planned(

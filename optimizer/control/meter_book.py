@@ -130,16 +130,25 @@ class MeterBook:
         is_own = order is None or (phases or 0) > max(ONE, vehicle.phases_used or 0)
         if phases is not None and is_own and phases != vehicle.phases_used:
             vehicle = replace(vehicle, phases_used=phases)
-        in_use = ONE if order is not None and order.phases == ONE else vehicle.phases_used
-        share = Feeder(evse, in_use).kw_per_a / Feeder(evse).kw_per_a
-        updated = replace(session, vehicle=vehicle, energy_kwh=session.energy_kwh + float(added_kwh))
-        if sample.soc is not None:
-            updated = replace(updated, soc=sample.soc, soc_at=sample.at)
-        if session.is_active and sample.power_kw is not None and (order is None or order.seen_at is not None):
-            accepted = accepted_power_kw(updated, connector.setpoint, meter.recent, share, self._settings)
-            updated = replace(updated, accepted_power_kw=accepted)
-            updated = woken(updated, connector.setpoint, meter.recent, evse, self._settings)
-        return updated
+        soc, soc_at = (session.soc, session.soc_at) if sample.soc is None else (sample.soc, sample.at)
+        accepted_kw = session.accepted_power_kw
+        tells_of_vehicle = (
+            session.is_active and sample.power_kw is not None and (order is None or order.seen_at is not None)
+        )
+        if tells_of_vehicle:
+            in_use = ONE if order is not None and order.phases == ONE else vehicle.phases_used
+            share = 1.0 if in_use is None else Feeder(evse, in_use).kw_per_a / Feeder(evse).kw_per_a
+            accepted_kw = accepted_power_kw(session, connector.setpoint, meter.recent, share, self._settings)
+        # One copy, not one for each field: this is done for every sample of every vehicle.
+        updated = replace(
+            session,
+            vehicle=vehicle,
+            energy_kwh=session.energy_kwh + float(added_kwh),
+            soc=soc,
+            soc_at=soc_at,
+            accepted_power_kw=accepted_kw,
+        )
+        return woken(updated, connector.setpoint, meter.recent, evse, self._settings) if tells_of_vehicle else updated
 
     async def _meter_of(self, evse_id: EvseId, session: Session | None, connector: Connector) -> _Meter:
         """What is remembered of the EVSE's meter in this session, read from the store where it is not.

@@ -113,8 +113,8 @@ async def observe(
     )
 
 
-_Row = tuple[Connector, SessionId | None, bool, tuple[ExternalLimit, ...], tuple[int, ...] | None]
-"""What a connector is put together from: as stored, the session on it, online or not, limits of others, phases."""
+_Stands = tuple[SessionId | None, bool, tuple[ExternalLimit, ...], tuple[int, ...] | None]
+"""How it stands with a connector beside what is stored: the session on it, online or not, limits of others, phases."""
 
 
 @dataclass
@@ -124,7 +124,7 @@ class _Occupancy:
     site: Site | None = None
     sessions: tuple[Session, ...] = ()
     session_at: Mapping[EvseId, Session] = field(default_factory=dict)
-    rows: dict[EvseId, _Row] = field(default_factory=dict)
+    rows: dict[EvseId, tuple[Connector, _Stands]] = field(default_factory=dict)
     connectors: Mapping[EvseId, Connector] = field(default_factory=dict)
 
 
@@ -145,26 +145,31 @@ async def _occupancy(
     if len(sessions) != len(memo.sessions) or any(map(is_not, sessions, memo.sessions)):
         memo.sessions, memo.session_at = sessions, {session.evse_id: session for session in sessions}
     online = {station.id: gateway.is_online(station.id) for station in site.stations}
+    external = gateway.external_limits
     fresh = {}
     for evse_id, evse in site.evses.items():
         session, before = memo.session_at.get(evse_id), memo.rows.get(evse_id)
-        session_id = session.id if session is not None else None
         held = known[evse_id]
         phases = None
         if can_switch(evse):
             willing = gateway.switches_phases(evse_id)
             phases = open_phases(evse, session, held, at, settings, willing=willing)
-        row = (held, session_id, online[evse.station_id], gateway.external_limits(evse_id), phases)
-        if before is None or row[0] is not before[0] or row[1:] != before[1:]:
-            memo.rows[evse_id] = row
-            fresh[evse_id] = _seen_connector(row)
+        stands = (session.id if session is not None else None, online[evse.station_id], external(evse_id), phases)
+        if before is None or held is not before[0] or stands != before[1]:
+            memo.rows[evse_id] = (held, stands)
+            fresh[evse_id] = _seen_connector(held, *stands)
     if fresh:
         memo.connectors = {**memo.connectors, **fresh}
     return memo.sessions, memo.session_at, memo.connectors
 
 
-def _seen_connector(row: _Row) -> Connector:
-    held, session_id, online, external_limits, phases = row
+def _seen_connector(
+    held: Connector,
+    session_id: SessionId | None,
+    online: bool,
+    external_limits: tuple[ExternalLimit, ...],
+    phases: tuple[int, ...] | None,
+) -> Connector:
     return replace(held, online=online, session_id=session_id, external_limits=external_limits, open_phases=phases)
 
 

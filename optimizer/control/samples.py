@@ -62,16 +62,19 @@ def judged(
         return JudgedSample(replace(sample, quality=SampleQuality.STALE), none)
     if sample.quality not in USABLE:
         return JudgedSample(sample, none)
-    suspect = JudgedSample(replace(sample, quality=SampleQuality.SUSPECT), none)
     if sample.power_kw is not None and abs(sample.power_kw) > PLAUSIBLE_EXCESS * evse.max_power_kw + NO_DRAW_KW:
-        return suspect
+        return _doubted(sample)
     if sample.register_kwh is None or register is None or register.register_kwh is None:
         return JudgedSample(sample, none)
     if _follows(register, sample, evse):
         return JudgedSample(sample, sample.register_kwh - register.register_kwh)
     if doubtful is not None and doubtful.register_kwh is not None and _follows(doubtful, sample, evse):
         return JudgedSample(sample, sample.register_kwh - doubtful.register_kwh)
-    return suspect
+    return _doubted(sample)
+
+
+def _doubted(sample: MeterSample) -> JudgedSample:
+    return JudgedSample(replace(sample, quality=SampleQuality.SUSPECT), Decimal(0))
 
 
 def returned_since(register: MeterSample | None, sample: MeterSample) -> Decimal:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from optimizer.errors import InvalidInput
 
+_HOUR = timedelta(hours=1)
+
 
 def require_utc(field: str, value: datetime) -> datetime:
     """Return ``value`` in UTC.
@@ -23,7 +25,7 @@ def require_utc(field: str, value: datetime) -> datetime:
 
 def hours_between(start: datetime, end: datetime) -> float:
     """Length of ``[start, end)`` [h]."""
-    return (end - start) / timedelta(hours=1)
+    return (end - start) / _HOUR
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Circuit:
                 raise InvalidInput(f"circuits.{self.id}.{name}", value, "give a number from 0 up, or leave it out")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evse:
     """Serves one vehicle at a time."""
 
@@ -117,7 +117,7 @@ class Evse:
         if self.voltage_v <= 0:
             raise InvalidInput(f"{place}.voltage_v", self.voltage_v, "must be above 0")
 
-    @property
+    @cached_property
     def current_paths(self) -> int:
         """Number of equal current paths: power = paths * voltage * current."""
         return 1 if self.wiring is Wiring.LINE_TO_LINE else len(self.phases)
@@ -130,12 +130,12 @@ class Evse:
         """Current per phase at ``power_kw``, at unity power factor [A]."""
         return power_kw * 1000.0 / (self.voltage_v * self.current_paths)
 
-    @property
+    @cached_property
     def max_power_kw(self) -> float:
         """Greatest power [kW]."""
         return self.power_kw(self.max_current_a)
 
-    @property
+    @cached_property
     def min_power_kw(self) -> float:
         """Least power that is not zero [kW]."""
         return self.power_kw(self.min_current_a)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
 
 from optimizer.domain.ids import TariffId
@@ -116,6 +116,12 @@ class Tariff:
         """Zone of the windows."""
         return ZoneInfo(self.time_zone)
 
+    @cached_property
+    def _clock_times(self) -> frozenset[time]:
+        """Local times at which a window may begin or end."""
+        windows = [band.window for band in self.energy_bands] + [charge.window for charge in self.demand_charges]
+        return frozenset({time(0)}.union(*({window.start, window.end} for window in windows)))
+
     def band_at(self, instant: datetime) -> EnergyBand | None:
         """The time-of-use band that applies at ``instant``.
 
@@ -150,13 +156,10 @@ class Tariff:
 
     def boundaries_between(self, start: datetime, end: datetime) -> tuple[datetime, ...]:
         """``start``, ``end`` and all instants between at which a price or window may change [UTC]."""
-        clock_times = {time(0)}
-        for window in [band.window for band in self.energy_bands] + [charge.window for charge in self.demand_charges]:
-            clock_times |= {window.start, window.end}
         instants = {start, end}
         day = start.astimezone(self.zone).date() - timedelta(days=1)
         while day <= end.astimezone(self.zone).date() + timedelta(days=1):
-            instants |= _instants_of(day, clock_times, self.zone)
+            instants |= _instants_of(day, self._clock_times, self.zone)
             day += timedelta(days=1)
         if self.market is not None:
             instants |= set(self.market.boundaries)
@@ -170,7 +173,8 @@ class Tariff:
         return Interval(first, following)
 
 
-def _instants_of(day: date, clock_times: set[time], zone: ZoneInfo) -> set[datetime]:
+@lru_cache(maxsize=1024)
+def _instants_of(day: date, clock_times: frozenset[time], zone: ZoneInfo) -> frozenset[datetime]:
     """When the clocks show ``clock_times`` on a local day, and when they are set forward or back [UTC].
 
     On the day they are set back a time may come twice; on the day they are set forward it may not come at all, and what
@@ -179,14 +183,14 @@ def _instants_of(day: date, clock_times: set[time], zone: ZoneInfo) -> set[datet
     start = datetime.combine(day, time(0), zone).astimezone(UTC)
     end = datetime.combine(day + timedelta(days=1), time(0), zone).astimezone(UTC)
     if start.astimezone(zone).utcoffset() == end.astimezone(zone).utcoffset():
-        return {datetime.combine(day, clock, zone).astimezone(UTC) for clock in clock_times}
+        return frozenset(datetime.combine(day, clock, zone).astimezone(UTC) for clock in clock_times)
     instants = {
         datetime.combine(day, clock.replace(fold=fold), zone).astimezone(UTC)
         for clock in clock_times
         for fold in (0, 1)
     }
     kept = {instant for instant in instants if instant.astimezone(zone).time() in clock_times}
-    return kept | {_clock_change(start, end, zone)}
+    return frozenset(kept | {_clock_change(start, end, zone)})
 
 
 def _clock_change(start: datetime, end: datetime, zone: ZoneInfo) -> datetime:

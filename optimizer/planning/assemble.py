@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import inf
@@ -130,8 +129,8 @@ def _present(
         if evse is None or not session.is_active or session.evse_id in blind:
             continue
         promise = promises.get(session.reservation_id) if session.reservation_id is not None else None
-        request = _request(session, evse, connectors.get(session.evse_id), promise, snapshot, settings, boundaries)
-        requests.append(replace(request, previous_kw=previous.get(session.id, ())))
+        connector, previous_kw = connectors.get(session.evse_id), previous.get(session.id, ())
+        requests.append(_request(session, evse, connector, promise, snapshot, settings, boundaries, previous_kw))
     return requests
 
 
@@ -143,6 +142,7 @@ def _request(
     snapshot: SiteSnapshot,
     settings: PlanningSettings,
     boundaries: tuple[datetime, ...],
+    previous_kw: tuple[float | None, ...],
 ) -> ChargingRequest:
     bound = connector.external_bound(snapshot.at) if connector is not None else None
     open_phases = connector.open_phases if connector is not None else None
@@ -168,6 +168,7 @@ def _request(
         charging_now=charging,
         run_so_far_h=_run_so_far_h(session, snapshot.at) if charging else 0.0,
         starts_left=_starts_left(session, settings, charging=charging),
+        previous_kw=previous_kw,
         stay_chance=stay_chances(session, boundaries, settings),
     )
 

@@ -94,7 +94,8 @@ def reasons_of(problem: ChargingProblem, decision: Decision) -> tuple[tuple[Bind
 def _mark(
     numbers: IntArray, table: ReasonTable, kind: BindingKind, where: BoolArray, source: LimitSource | None = None
 ) -> None:
-    numbers[np.broadcast_to(where, numbers.shape)] = table.number(BindingReason(kind, source=source))
+    if where.any():
+        numbers[np.broadcast_to(where, numbers.shape)] = table.number(BindingReason(kind, source=source))
 
 
 def _mark_tight(numbers: IntArray, table: ReasonTable, problem: ChargingProblem, tight: TightLimits) -> None:
@@ -178,15 +179,16 @@ def _tighten(
 ) -> None:
     """Note a limit's room for the sessions below it, and the limit itself where it binds."""
     rows = np.flatnonzero(below)
-    closer = room_kw[None, :] < tight.room_kw[rows]
+    held_kw = tight.room_kw[rows]
+    closer = room_kw[None, :] < held_kw
+    if not closer.any():
+        return
+    tight.room_kw[rows] = np.where(closer, room_kw[None, :], held_kw)
     binding = closer & (room_kw <= slack_kw)[None, :]
-    for noted, value in (
-        (tight.room_kw, np.where(closer, room_kw[None, :], tight.room_kw[rows])),
-        (tight.circuit, np.where(binding, place[0], tight.circuit[rows])),
-        (tight.phase, np.where(binding, place[1], tight.phase[rows])),
-        (tight.source, np.where(binding, source[None, :], tight.source[rows])),
-    ):
-        noted[rows] = value
+    if not binding.any():
+        return
+    for noted, value in ((tight.circuit, place[0]), (tight.phase, place[1]), (tight.source, source[None, :])):
+        noted[rows] = np.where(binding, value, noted[rows])
 
 
 def _at_own_limit(problem: ChargingProblem, power: FloatArray) -> tuple[BoolArray, BoolArray]:

@@ -55,8 +55,11 @@ def slot_means(
     Returns:
         M means, or as many rows of them.
     """
-    edges, slots = hours_from(boundaries[0], known), hours_from(boundaries[0], boundaries)
     series = np.atleast_2d(np.array(values, dtype=np.float64))
+    if not series.any():
+        # No building, no PV, nothing paid for export: the common case at a site that only charges.
+        return np.zeros((len(series), len(boundaries) - 1) if np.ndim(values) == 2 else len(boundaries) - 1)
+    edges, slots = hours_from(boundaries[0], known), hours_from(boundaries[0], boundaries)
     low, high = min(edges[0], slots[0]) - 1.0, max(edges[-1], slots[-1]) + 1.0
     edges = np.concatenate(([low], edges, [high]))
     series = np.concatenate((series[:, :1], series, series[:, -1:]), axis=1)

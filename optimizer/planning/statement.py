@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from functools import cached_property
 from math import inf
 from typing import Any
 
@@ -27,6 +27,7 @@ from optimizer.planning.problem import (
     CircuitArrays,
     DemandArrays,
     FloatArray,
+    IntArray,
     ModeArrays,
     SessionArrays,
     SupplyArrays,
@@ -62,7 +63,7 @@ class _Grid:
     def slot_count(self) -> int:
         return len(self.boundaries) - 1
 
-    @property
+    @cached_property
     def slot_h(self) -> FloatArray:
         return np.diff(self.edges_h)
 
@@ -74,8 +75,12 @@ class _Grid:
 
     def overlap_h(self, start: datetime | None, end: datetime | None) -> FloatArray:
         """Hours of each slot in ``[start, end)``, shape (slots,)."""
-        low = 0.0 if start is None else self.hours(start)
-        high = inf if end is None else self.hours(end)
+        return np.asarray(self.overlaps_h([(start, end)])[0])
+
+    def overlaps_h(self, spans: Sequence[tuple[datetime | None, datetime | None]]) -> FloatArray:
+        """Hours of each slot in each of several ``[start, end)``, shape (spans, slots)."""
+        low = np.array([0.0 if start is None else self.hours(start) for start, _ in spans])[:, np.newaxis]
+        high = np.array([inf if end is None else self.hours(end) for _, end in spans])[:, np.newaxis]
         inside = np.minimum(self.edges_h[1:], high) - np.maximum(self.edges_h[:-1], low)
         return np.asarray(np.maximum(0.0, inside))
 
@@ -189,10 +194,10 @@ def _sessions(grid: _Grid, requests: Sequence[ChargingRequest]) -> SessionArrays
         arrive_h=np.array(
             [0.0 if request.arrive_at is None else grid.hours(request.arrive_at) for request in requests]
         ),
-        plugged_h=_rows([grid.overlap_h(request.arrive_at, request.leaves_at) for request in requests], per_slot),
+        plugged_h=grid.overlaps_h([(request.arrive_at, request.leaves_at) for request in requests]),
         most_kwh=np.array(most),
         delivered_kwh=np.array([request.delivered_kwh for request in requests]),
-        stay_chance=_rows([np.array(request.stay_chance or (1.0,) * slots) for request in requests], per_slot),
+        stay_chance=_rows([request.stay_chance or (1.0,) * slots for request in requests], per_slot),
         guaranteed_kw=np.array([request.guaranteed_kw for request in requests]),
         guaranteed_kwh=np.array([request.guaranteed_kwh for request in requests]),
         stored_kwh=np.array([battery.stored_kwh for battery in batteries]),
@@ -207,8 +212,8 @@ def _sessions(grid: _Grid, requests: Sequence[ChargingRequest]) -> SessionArrays
         charging_now=np.array([request.charging_now for request in requests], dtype=bool),
         run_so_far_h=np.array([request.run_so_far_h for request in requests]),
         starts_left=np.array([request.starts_left for request in requests], dtype=np.int64),
-        previous_kw=_rows([np.array([kw or 0.0 for kw in row]) for row in previous], per_slot),
-        has_previous=_rows([np.array([kw is not None for kw in row]) for row in previous], per_slot),
+        previous_kw=_rows([[kw or 0.0 for kw in row] for row in previous], per_slot),
+        has_previous=_rows([[kw is not None for kw in row] for row in previous], per_slot),
     )
 
 
@@ -227,7 +232,7 @@ def _with_attainable_energy(sessions: SessionArrays, modes: ModeArrays) -> Sessi
     return replace(sessions, most_kwh=most)
 
 
-def _rows(rows: Sequence[NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
+def _rows(rows: Sequence[NDArray[Any]] | Sequence[Sequence[float]], shape: tuple[int, int]) -> NDArray[Any]:
     return np.array(rows) if rows else np.zeros(shape)
 
 
@@ -278,13 +283,13 @@ def _targets(grid: _Grid, requests: Sequence[ChargingRequest]) -> TargetArrays:
     for _, request, need in pairs:
         leaves_at = request.leaves_at
         until = need.by if leaves_at is None else min(need.by, leaves_at)
-        counted.append(grid.overlap_h(request.arrive_at, until))
+        counted.append((request.arrive_at, until))
     return TargetArrays(
         session=np.array([index for index, _, _ in pairs], dtype=np.int64),
         depart_at=tuple(need.by for _, _, need in pairs),
         need_kwh=np.array([need.energy_kwh if need.energy_kwh > NO_NEED_KWH else 0.0 for _, _, need in pairs]),
         later_kwh=np.array([_later_kwh(grid, request, need) for _, request, need in pairs]),
-        counted_h=_rows(counted, (len(pairs), grid.slot_count)),
+        counted_h=grid.overlaps_h(counted),
     )
 
 
@@ -382,32 +387,54 @@ def _supply(grid: _Grid, outlook: SiteOutlook) -> SupplyArrays:
     )
 
 
-def _demand(grid: _Grid, terms: Sequence[DemandTerm]) -> DemandArrays:
-    charge: list[int] = []
-    shares: list[FloatArray] = []
-    metered: list[float] = []
-    whole = [Interval(*pair) for pair in pairwise(grid.boundaries)]
-    for index, term in enumerate(terms):
-        intervals = term.intervals or whole
-        starts_h = grid.hours_of([interval.start for interval in intervals])
-        ends_h = grid.hours_of([interval.end for interval in intervals])
-        kept = _apart(grid, starts_h, ends_h)
-        starts_h, ends_h = starts_h[kept, np.newaxis], ends_h[kept, np.newaxis]
-        inside_h = np.minimum(grid.edges_h[1:], ends_h) - np.maximum(grid.edges_h[:-1], starts_h)
-        length_h = ends_h - starts_h
-        runs_now = (starts_h <= 0.0) & (ends_h > 0.0)
-        charge += [index] * len(length_h)
-        shares += list(np.maximum(0.0, inside_h) / length_h)
+@dataclass(frozen=True)
+class _Metering:
+    """Metering intervals against the slots; of those inside one slot, one speaks for all."""
+
+    kept: IntArray
+    """Places of the intervals that speak, shape (kept,)."""
+    share: FloatArray
+    """Part of each that a slot fills, shape (kept, slots)."""
+    running_h: FloatArray
+    """Length of the interval that runs now, endless for the others, shape (kept,) [h]."""
+
+    @classmethod
+    def of(cls, grid: _Grid, intervals: Sequence[Interval]) -> _Metering:
+        """The intervals, or each slot by itself where there are none."""
+        if intervals:
+            starts_h = grid.hours_of([interval.start for interval in intervals])
+            ends_h = grid.hours_of([interval.end for interval in intervals])
+        else:
+            starts_h, ends_h = grid.edges_h[:-1], grid.edges_h[1:]
+        kept = np.flatnonzero(_apart(grid, starts_h, ends_h))
+        first_h, last_h = starts_h[kept, np.newaxis], ends_h[kept, np.newaxis]
+        inside_h = np.minimum(grid.edges_h[1:], last_h) - np.maximum(grid.edges_h[:-1], first_h)
+        length_h = last_h - first_h
+        runs_now = (first_h <= 0.0) & (last_h > 0.0)
+        return cls(kept, np.maximum(0.0, inside_h) / length_h, np.where(runs_now, length_h, inf)[:, 0])
+
+    def metered_kw(self, term: DemandTerm) -> FloatArray:
+        """Part of each interval's mean that is metered, or expected of vehicles still to come [kW], shape (kept,)."""
         # Of intervals that one row speaks for, the one in which most is expected counts.
-        expected_kw = np.maximum.reduceat(term.expected_kw, np.flatnonzero(kept)) if len(term.expected_kw) else 0.0
-        metered += (np.where(runs_now, term.metered_kwh / length_h, 0.0)[:, 0] + expected_kw).tolist()
+        expected_kw = np.maximum.reduceat(term.expected_kw, self.kept) if len(term.expected_kw) else 0.0
+        return np.asarray(term.metered_kwh / self.running_h + expected_kw)
+
+
+def _demand(grid: _Grid, terms: Sequence[DemandTerm]) -> DemandArrays:
+    metering: list[_Metering] = []
+    for before, term in zip((None, *terms), terms, strict=False):
+        # The parts of one charge have the very same intervals.
+        is_same = before is not None and before.intervals is term.intervals
+        metering.append(metering[-1] if is_same else _Metering.of(grid, term.intervals))
+    metered_kw = [one.metered_kw(term) for one, term in zip(metering, terms, strict=True)]
+    none = np.zeros((0, grid.slot_count))
     return DemandArrays(
         names=tuple(term.name for term in terms),
         price_per_kw=np.array([term.price_per_kw for term in terms]),
         reached_kw=np.array([term.reached_kw for term in terms]),
-        charge=np.array(charge, dtype=np.int64),
-        slot_share=_rows(shares, (len(charge), grid.slot_count)),
-        metered_kw=np.array(metered),
+        charge=np.repeat(np.arange(len(terms)), np.array([len(one.kept) for one in metering], dtype=np.int64)),
+        slot_share=np.concatenate([none, *(one.share for one in metering)]),
+        metered_kw=np.concatenate([none[:, 0], *metered_kw]),
     )
 
 
