@@ -143,8 +143,20 @@ class ProfileRules:
     """Whether a limit of 0 is taken."""
     discharges: bool = False
     """Whether setpoints below 0 are taken (OCPP 2.1)."""
-    dynamic: bool = True
-    """Whether dynamic profiles are taken (OCPP 2.1)."""
+    kinds: frozenset[ProfileKind] = frozenset(ProfileKind)
+    """Kinds taken."""
+    purposes: frozenset[ProfilePurpose] = frozenset(ProfilePurpose)
+    """Purposes taken."""
+    least_stack_level: int = 0
+    """Lowest stack level."""
+    whole_amperes: bool = False
+    """Whether only whole amperes are taken."""
+    ignored: frozenset[ProfilePurpose | ProfileKind | RateUnit] = frozenset()
+    """Purposes, kinds and units that are taken and not obeyed."""
+
+    def obeys(self, profile: ChargingProfile) -> bool:
+        """Whether a profile that was taken is obeyed."""
+        return not self.ignored & {profile.purpose, profile.kind, profile.unit}
 
 
 ORDINARY_RULES = ProfileRules()
@@ -175,28 +187,37 @@ def install(
 def _refusal(new: InstalledProfile, rules: ProfileRules, transaction: TransactionFacts | None) -> str:
     """Why the station does not take ``new``; empty where it does. Codes as in OCPP 2.0.1, appendix 5."""
     profile = new.profile
-    starts = [period.start_s for period in profile.periods]
-    if not 0 <= profile.stack_level <= rules.max_stack_level:
+    if not rules.least_stack_level <= profile.stack_level <= rules.max_stack_level:
         return "InvalidStackLevel"
     if profile.unit not in rules.units:
         return "UnsupportedRateUnit"
-    if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > rules.max_periods:
+    if not _takes_periods(profile, rules):
         return "InvalidSchedule"
-    if not rules.discharges and any(period.limit_value < 0 for period in profile.periods):
-        return "InvalidSchedule"
-    if not rules.dynamic and profile.kind is ProfileKind.DYNAMIC:
-        return "InvalidProfile"
-    if not rules.takes_zero and any(period.limit_value == 0 for period in profile.periods):
-        return "InvalidSchedule"
-    if profile.kind is ProfileKind.RELATIVE and profile.start_at is not None:
-        return "InvalidProfile"
-    if profile.kind is ProfileKind.DYNAMIC and len(profile.periods) != 1:
-        return "InvalidSchedule"
-    if profile.kind is ProfileKind.RECURRING and (profile.recurrence is None or profile.start_at is None):
+    if profile.purpose not in rules.purposes or profile.kind not in rules.kinds or not _is_of_its_kind(profile):
         return "InvalidProfile"
     if profile.purpose is ProfilePurpose.STATION_MAX and new.evse_number != 0:
         return "InvalidProfile"
     return _transaction_refusal(new, transaction)
+
+
+def _takes_periods(profile: ChargingProfile, rules: ProfileRules) -> bool:
+    """Whether the pieces of a schedule are in order, and their limits such as the station takes."""
+    starts = [period.start_s for period in profile.periods]
+    limits = [period.limit_value for period in profile.periods]
+    if not starts or starts[0] != 0 or starts != sorted(set(starts)) or len(starts) > rules.max_periods:
+        return False
+    if profile.kind is ProfileKind.DYNAMIC and len(starts) != 1:
+        return False
+    if rules.whole_amperes and profile.unit is RateUnit.AMPERES and any(limit % 1 for limit in limits):
+        return False
+    return (rules.discharges or min(limits) >= 0) and (rules.takes_zero or 0 not in limits)
+
+
+def _is_of_its_kind(profile: ChargingProfile) -> bool:
+    """Whether a profile says of its times what its kind asks for."""
+    if profile.kind is ProfileKind.RELATIVE:
+        return profile.start_at is None
+    return profile.kind is not ProfileKind.RECURRING or None not in (profile.recurrence, profile.start_at)
 
 
 def _transaction_refusal(new: InstalledProfile, transaction: TransactionFacts | None) -> str:

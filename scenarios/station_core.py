@@ -379,7 +379,8 @@ class StationCore:
         """What governs an EVSE: in its transaction, or in one that would begin now."""
         facts = state.transaction.facts if state.transaction else TransactionFacts(None, now)
         sharers = sum(one.transaction is not None for one in self.evses.values())
-        return EvseProfiles(state.physics.evse, self.held, facts, sharers, self._offline_since)
+        obeyed = tuple(one for one in self.held if self.rules.obeys(one.profile))
+        return EvseProfiles(state.physics.evse, obeyed, facts, sharers, self._offline_since)
 
     def _relimit(self, now: datetime) -> None:
         """Make the EVSEs obey what is installed, after the time that the station takes for it."""

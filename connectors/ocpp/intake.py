@@ -373,6 +373,7 @@ class StationIntake:
             self.record.meters[number].resume(transaction_id, kept)
         if session.is_active and session.transaction_id == transaction_id:
             self.record.begin(number, transaction_id)
+            self.record.meters[number].begun_at = session.transaction_begun_at
         else:
             self.record.places.put(transaction_id, number)
         return number

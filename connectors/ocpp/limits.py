@@ -150,6 +150,7 @@ class LimitLayers:
                 backdate=self._backdate,
                 phases=phases,
                 voltage_v=record.meters[number].voltage_v,
+                begun_at=record.meters[number].begun_at if number in record.active else None,
             )
             return await self._tell_plan(link, record, profile, capability, now)
 

@@ -62,6 +62,8 @@ class MeterHistory:
         self._prefix = _PrefixCheck()
         self.flow = FlowState()
         """What the EVSE's states are worth beside it."""
+        self.begun_at: datetime | None = None
+        """When the newest transaction began [UTC]; ``None``: not known."""
         self.power_kw: float | None = None
         """Power of the newest sample [kW]."""
         self.voltage_v: float | None = None
@@ -121,6 +123,7 @@ class MeterHistory:
     def begin(self, transaction_id: TransactionId, register_kwh: Decimal | None, at: datetime) -> None:
         """A transaction begins: a register that starts anew with each one is as good as one that never does."""
         self._register_of, self._register_kwh, self._register_at = transaction_id, register_kwh, at
+        self.begun_at = at
         self._newest_at = at if self._newest_at is None else max(at, self._newest_at)
         self._doubted.clear()
         self._prefix.start_anew()

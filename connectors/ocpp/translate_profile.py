@@ -94,6 +94,7 @@ def plan_profile(
     backdate: timedelta,
     phases: int | None = None,
     voltage_v: float | None = None,
+    begun_at: datetime | None = None,
 ) -> ProfileRequest:
     """The profile that carries out ``periods`` from ``now`` on.
 
@@ -107,15 +108,17 @@ def plan_profile(
         backdate: How long ago the schedule starts, so that it holds at once in spite of small differences of clocks.
         phases: Phases to charge on, where the station can switch them; ``None``: all that the EVSE has.
         voltage_v: Voltage as measured there; ``None``: the nominal one [V].
+        begun_at: When the transaction began: from there stations count the periods of a relative schedule; ``None``:
+            not known, and they count from now [UTC].
     """
     paths = evse.current_paths if phases is None else min(phases, evse.current_paths)
     is_tx_profile = transaction_id is not None and capability.plan_purpose is PlanPurpose.TX_PROFILE
     start = now - backdate
+    counted_from = start if capability.absolute else min(now, begun_at or now)
     kept = shortened(in_force_from(periods, now), capability.max_periods)
-    absolute = capability.absolute
     pieces = [
         ProfilePeriod(
-            0 if index == 0 else ceil((period.start - (start if absolute else now)).total_seconds()),
+            0 if index == 0 else ceil((period.start - counted_from).total_seconds()),
             rounded_down(evse, as_measured_kw(evse, period.limit_kw, capability, voltage_v), capability, paths),
             _given_back(evse, period.discharge_kw, capability),
         )
@@ -129,7 +132,7 @@ def plan_profile(
         rate_unit=capability.unit_for(evse),
         periods=tuple(pieces),
         number_phases=paths,
-        start_schedule=start + skew if absolute else None,
+        start_schedule=start + skew if capability.absolute else None,
         transaction_id=transaction_id if is_tx_profile else None,
         switches_phases=phases is not None,
     )

@@ -41,7 +41,7 @@ class LimitWitness:
         self._accepted_at: datetime | None = None
         self._transaction_id: TransactionId | None = None
         self._above = 0
-        self._held_at_a: list[float] = []
+        self._held_between_a: tuple[float, float] | None = None
         self._last_a: float | None = None
         self._falls_since: datetime | None = None
         self.least_current_a: float | None = None
@@ -69,7 +69,7 @@ class LimitWitness:
     def start_anew(self) -> None:
         """Limits are told in another way from now on: what was seen counts no more."""
         self._above = 0
-        self._held_at_a.clear()
+        self._held_between_a = None
 
     @property
     def is_ignored(self) -> bool:
@@ -79,7 +79,8 @@ class LimitWitness:
     @property
     def is_proven(self) -> bool:
         """Whether the vehicle was held by two different limits."""
-        return bool(self._held_at_a) and max(self._held_at_a) - min(self._held_at_a) > APART_A
+        least_a, greatest_a = self._held_between_a or (0.0, 0.0)
+        return greatest_a - least_a > APART_A
 
     def observe(self, sample: MeterSample) -> None:
         """Take note of one sample."""
@@ -99,7 +100,8 @@ class LimitWitness:
             return
         self._above = 0
         if limit_a >= self._evse.min_current_a and measured_a >= TRACKED_SHARE * limit_a:
-            self._held_at_a = [*self._held_at_a[-3:], limit_a]
+            least_a, greatest_a = self._held_between_a or (limit_a, limit_a)
+            self._held_between_a = min(least_a, limit_a), max(greatest_a, limit_a)
             self.least_current_a = min(self.least_current_a or limit_a, limit_a)
 
     def _time_reaction(self, at: datetime, measured_a: float) -> None:

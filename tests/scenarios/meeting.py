@@ -14,6 +14,7 @@ from aiohttp import ClientSession, web
 from manual_clock import ManualClock
 from station_wire import NOON, TOKEN
 
+from connectors.ocpp.capability import CapabilityStore
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
 from connectors.ocpp.settings import OcppSettings, Version
@@ -203,13 +204,14 @@ async def meeting_of(
     *misbehaviours: Misbehaviour,
     served: OcppSettings = SETTINGS,
     evse: dict[str, Any] | None = None,
+    capabilities: CapabilityStore | None = None,
     **settings: Any,
 ) -> AsyncIterator[Meeting]:
     """A station of one EVSE, with other traits where they are named, and the central system that it has reached."""
     clock, ledger = ManualClock(NOON), Ledger()
     station = Station(STATION, (Evse(EVSE, STATION, 1, CircuitId("c"), max_current_a=32.0, **(evse or {})),))
     gate = StationGate(SecurityProfile.NONE)
-    system = OcppCentralSystem([station], ledger, clock, served, gate)
+    system = OcppCentralSystem([station], ledger, clock, served, gate, capabilities=capabilities)
     traits = StationSettings(station, version, misbehaviours=frozenset(misbehaviours), **settings)
     async with station_at(system, traits, clock) as virtual:
         meeting = Meeting(system, virtual, ledger, clock)

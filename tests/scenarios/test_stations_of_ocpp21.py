@@ -22,7 +22,7 @@ from optimizer.errors import InvalidConfiguration
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solve import plan_charging
-from scenarios.profiles import ProfileRules, RateUnit
+from scenarios.profiles import ProfileKind, ProfileRules, RateUnit
 from scenarios.station_settings import OcppVersion
 from scenarios.vehicle_model import StatedNeeds, VehicleModel
 
@@ -31,6 +31,7 @@ V2X = replace(SETTINGS, v2x=True)
 DYNAMIC = replace(SETTINGS, dynamic_profiles=True, plan_lasts_offline_s=600)
 BOTH_WAYS = ProfileRules(discharges=True)
 SWITCHING = {"phase_switching": True}
+ORDINARY_KINDS = ProfileRules(kinds=frozenset(ProfileKind) - {ProfileKind.DYNAMIC})
 
 
 def periods_of(profile: dict) -> list[dict]:
@@ -183,7 +184,7 @@ class TestDynamicProfiles:
                 assert meeting.power_kw == pytest.approx(power_kw)
 
     async def test_a_station_that_takes_none_gets_ordinary_ones(self) -> None:
-        async with meeting_of(V21, served=DYNAMIC, profile_rules=ProfileRules(dynamic=False)) as meeting:
+        async with meeting_of(V21, served=DYNAMIC, profile_rules=ORDINARY_KINDS) as meeting:
             await ready(meeting)
             assert await meeting.limit(11.04, 4.14) is LimitState.ACCEPTED
             assert await meeting.limit(6.9, 4.14) is LimitState.ACCEPTED

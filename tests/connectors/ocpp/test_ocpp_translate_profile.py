@@ -44,7 +44,7 @@ def at(minute: float, limit_kw: float) -> LimitPeriod:
     return LimitPeriod(NOW + timedelta(minutes=minute), limit_kw)
 
 
-def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), transaction_id=TX):
+def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), transaction_id=TX, begun_at=None):
     return plan_profile(
         place or evse(),
         periods or (at(0, 11.04),),
@@ -53,6 +53,7 @@ def profile(place=None, periods=None, capability=PLAIN, skew=timedelta(0), trans
         now=NOW,
         skew=skew,
         backdate=timedelta(seconds=60),
+        begun_at=begun_at,
     )
 
 
@@ -151,10 +152,20 @@ class TestPeriods:
     def test_skewed_station_gets_its_own_time(self) -> None:
         assert profile(skew=timedelta(hours=1)).start_schedule == NOW + timedelta(minutes=59)
 
-    def test_relative_schedule_counts_from_now(self) -> None:
-        made = profile(periods=(at(0, 11.04), at(15, 4.14)), capability=StationCapability(absolute=False))
+    @pytest.mark.parametrize(
+        ("begun_at", "second_s"),
+        [(None, 900), (NOW - timedelta(hours=2), 900 + 7200), (NOW + timedelta(seconds=3), 900)],
+        ids=["a begin that is not known", "two hours in", "a clock ahead of ours"],
+    )
+    def test_relative_schedule_counts_from_the_begin_of_the_transaction(self, begun_at, second_s) -> None:
+        pieces = (at(0, 11.04), at(15, 4.14))
+        made = profile(periods=pieces, capability=StationCapability(absolute=False), begun_at=begun_at)
         assert made.start_schedule is None
-        assert [period.start_s for period in made.periods] == [0, 900]
+        assert [period.start_s for period in made.periods] == [0, second_s]
+
+    def test_absolute_schedule_does_not(self) -> None:
+        made = profile(periods=(at(0, 11.04), at(15, 4.14)), begun_at=NOW - timedelta(hours=2))
+        assert [period.start_s for period in made.periods] == [0, 960]
 
     def test_few_periods_join_where_least_is_lost(self) -> None:
         periods = (at(0, 10.0), at(15, 8.0), at(30, 7.9), at(45, 3.0), at(60, 4.14))
