@@ -173,7 +173,7 @@ class Sampled:
 
 def sampled_values(settings: StationSettings, state: EvseState, reading: EvseReading) -> Iterator[Sampled]:
     """All that a station can tell of a reading."""
-    register_wh = (reading.register_kwh * 1000).quantize(Decimal(1))
+    register_wh, vehicle = (reading.register_kwh * 1000).quantize(Decimal(1)), state.physics.vehicle
     shown = reading.register_kwh if settings.has(Misbehaviour.KWH_AS_WH) else register_wh
     yield Sampled("Energy.Active.Import.Register", shown, "Wh")
     yield Sampled("Power.Active.Import", _rounded(max(0.0, reading.power_kw) * 1000.0), "W")
@@ -192,7 +192,9 @@ def sampled_values(settings: StationSettings, state: EvseState, reading: EvseRea
         yield Sampled("Current.Offered", _rounded(state.physics.offered_a(reading.at)), "A")
     else:
         yield Sampled("Voltage", _rounded(reading.voltage_v), "V")
-    if reading.soc is not None and state.physics.evse.current_type is CurrentType.DC:
+    # On AC a vehicle tells it only where it talks of giving back (ISO 15118-20, DisplayParameters).
+    lends = settings.profile_rules.discharges and vehicle is not None and vehicle.model.gives_back
+    if reading.soc is not None and (lends or state.physics.evse.current_type is CurrentType.DC):
         yield Sampled("SoC", _rounded(100.0 * reading.soc), "Percent")
 
 

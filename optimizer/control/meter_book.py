@@ -130,7 +130,9 @@ class MeterBook:
         is_own = order is None or (phases or 0) > max(ONE, vehicle.phases_used or 0)
         if phases is not None and is_own and phases != vehicle.phases_used:
             vehicle = replace(vehicle, phases_used=phases)
-        soc, soc_at = (session.soc, session.soc_at) if sample.soc is None else (sample.soc, sample.at)
+        soc, soc_at = carried_on_soc(session, float(added_kwh)), session.soc_at
+        if sample.soc is not None:
+            soc, soc_at = sample.soc, sample.at
         accepted_kw = session.accepted_power_kw
         tells_of_vehicle = (
             session.is_active and sample.power_kw is not None and (order is None or order.seen_at is not None)
@@ -173,6 +175,21 @@ class MeterBook:
             register=registers[-1] if registers else None,
             recent=[sample for sample in kept if sample.power_kw is not None][-RECENT_SAMPLES:],
         )
+
+
+def carried_on_soc(session: Session, added_kwh: float) -> float | None:
+    """The state of charge after energy was metered; AC stations never tell it again after the vehicle stated it.
+
+    Args:
+        session: The session before, with the state of charge then.
+        added_kwh: Energy since then; below zero it was given back [kWh].
+    """
+    vehicle = session.vehicle
+    if session.soc is None or vehicle.battery_kwh is None or added_kwh == 0.0:
+        return session.soc
+    efficiency = vehicle.charge_efficiency
+    stored_kwh = added_kwh * efficiency if added_kwh > 0.0 else added_kwh / efficiency
+    return min(1.0, max(0.0, session.soc + stored_kwh / vehicle.battery_kwh))
 
 
 def _news(evse: Evse, before: Session, after: Session) -> list[str]:

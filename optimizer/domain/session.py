@@ -110,7 +110,7 @@ class Session:
     energy_kwh: float = 0.0
     """Metered energy so far, less what the vehicle gave back [kWh]."""
     soc: float | None = None
-    """Last reported state of charge, where the vehicle tells it."""
+    """State of charge as last reported, where the vehicle tells it, and carried on by what was metered since."""
     soc_at: datetime | None = None
     """When ``soc`` was reported [UTC]."""
     accepted_power_kw: float | None = None

@@ -2,117 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
-import yaml
-from aiohttp import ClientSession
+from station_garage import VERSIONS, garage_of
 
-from api.auth import hash_of
-from api.composition import RunningService, running
-from api.config import Secrets, load_configuration
-from connectors.ocpp.security import hash_password
 from optimizer.domain.ids import TokenId
-from scenarios.station_settings import OcppVersion, StationSettings
-from scenarios.station_state import StationWatchers
 from scenarios.vehicle_model import VehicleModel
-from scenarios.virtual_station import CentralSystem, LinkTimings, VirtualStation
-
-KEY = "a key for tests"
-PASSWORD = "0123456789abcdef0123"
-NO_SECRETS = Secrets.model_construct(entsoe_api_key=None, webhook_secret=None, storage_url=None)
-TARIFF = {
-    "id": "flat", "name": "Flat", "currency": "EUR", "time_zone": "Europe/Berlin",
-    "energy_bands": [{"name": "all", "price_per_kwh": "0.25"}],
-}  # fmt: skip
-VERSIONS = {"V16": OcppVersion.V16, "V201": OcppVersion.V201}
-
-
-def written(folder: Path, profile: int = 0) -> Path:
-    """A site of one station for each version."""
-    (folder / "tariff.yaml").write_text(yaml.safe_dump(TARIFF))
-    hashes = [{"station_id": name, "password_hash": hash_password(PASSWORD)} for name in VERSIONS]
-    content = {
-        "site": {
-            "id": "garage", "time_zone": "Europe/Berlin", "currency": "EUR",
-            "grid_connection": {"circuit_id": "main", "import_limit_kw": 40},
-            "circuits": [{"id": "main", "limit_a": 63}],
-            "station_groups": [{"station_ids": list(VERSIONS), "circuit_id": "main", "max_current_a": 16}],
-        },
-        "tariff": {"file": "tariff.yaml"},
-        "ocpp": {
-            "host": "127.0.0.1", "port": 0, "security_profile": profile, "passwords": hashes if profile else [],
-            "behaviour": {"settle_s": 0.2, "after_boot_s": 0.0, "call_timeout_s": 2.0, "call_attempts": 1},
-        },
-        "http": {"port": 0, "api_keys": [{"name": "test", "sha256": hash_of(KEY), "scopes": ["admin"]}]},
-    }  # fmt: skip
-    path = folder / "site.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-class Garage:
-    """The service, its API and its stations."""
-
-    def __init__(self, started: RunningService, http: ClientSession, password: str) -> None:
-        self.service = started.service
-        self.http = http
-        self.address = f"http://127.0.0.1:{started.http_port}"
-        timings = LinkTimings(retry_after_s=0.05, reconnect_first_s=0.05, reconnect_longest_s=0.1)
-        central = CentralSystem(f"ws://127.0.0.1:{started.ocpp_port}/ocpp", password, timings=timings)
-        self.stations = {
-            station.id: VirtualStation(
-                StationSettings(station, VERSIONS[station.id]), central, started.service.clock, http,
-                StationWatchers(), Random(1),
-            )
-            for station in started.service.site.stations
-        }  # fmt: skip
-
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        headers = {"X-API-Key": KEY}
-        async with self.http.request(method, self.address + path, json=body, headers=headers) as answer:
-            return answer.status, json.loads(await answer.text())
-
-    async def order(self, station_id: str, what: str, body: Mapping[str, Any] | None = None) -> Any:
-        status, answer = await self.ask("POST", f"/v1/stations/{station_id}/{what}", body)
-        assert status == 200, answer
-        return answer
-
-    async def until(self, question: Callable[[], Awaitable[Any]], is_so: Callable[[Any], Any]) -> Any:
-        async with asyncio.timeout(30):
-            while not is_so(answer := await question()):  # noqa: ASYNC110 - two ends of a socket
-                await asyncio.sleep(0.02)
-        return answer
-
-    async def station(self, station_id: str) -> Any:
-        return (await self.ask("GET", f"/v1/stations/{station_id}"))[1]
-
-    async def session_at(self, station_id: str) -> Any:
-        sessions = (await self.ask("GET", f"/v1/sessions?active=true&evse_id={station_id}"))[1]["sessions"]
-        return sessions[0] if sessions else None
-
-
-@asynccontextmanager
-async def garage_of(folder: Path, profile: int = 0) -> AsyncIterator[Garage]:
-    configuration = load_configuration(written(folder, profile), NO_SECRETS)
-    async with ClientSession() as http, running(configuration) as started:
-        garage = Garage(started, http, PASSWORD if profile else "")
-        lives = [asyncio.create_task(station.run()) for station in garage.stations.values()]
-        try:
-            for station_id in VERSIONS:
-                await garage.until(lambda name=station_id: garage.station(name), lambda seen: seen["model"])
-            yield garage
-        finally:
-            for life in lives:
-                life.cancel()
-            await asyncio.gather(*lives, return_exceptions=True)
 
 
 @pytest.mark.parametrize("station_id", VERSIONS)
@@ -134,15 +33,19 @@ async def test_a_transaction_is_started_and_stopped_from_afar(tmp_path: Path, st
         assert (status, "no transaction runs" in problem["detail"]) == (409, True)
 
 
-async def test_a_reserved_evse_is_started_for_its_token_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("station_id", VERSIONS)
+async def test_a_reserved_evse_is_started_for_its_token_only(tmp_path: Path, station_id: str) -> None:
     async with garage_of(tmp_path) as garage:
         now = garage.service.clock.now()
         booked = {"start": now.isoformat(), "end": (now + timedelta(hours=2)).isoformat(), "token_id": "booker"}
-        status, _ = await garage.ask("POST", "/v1/reservations", booked | {"evse_id": "V16"})
+        status, _ = await garage.ask("POST", "/v1/reservations", booked | {"evse_id": station_id})
         assert status == 201
-        status, problem = await garage.ask("POST", "/v1/stations/V16/start", {"token_id": "driver"})
+        status, problem = await garage.ask("POST", f"/v1/stations/{station_id}/start", {"token_id": "driver"})
         assert (status, "kept for another token" in problem["detail"]) == (409, True)
-        assert (await garage.order("V16", "start", {"token_id": "booker"}))["accepted"]
+        starts = ("RemoteStartTransaction", "RequestStartTransaction")
+        assert garage.heard(station_id, *starts) == 0, "what is refused never leaves"
+        assert (await garage.order(station_id, "start", {"token_id": "booker"}))["accepted"]
+        assert garage.heard(station_id, *starts) == 1
 
 
 @pytest.mark.parametrize("station_id", VERSIONS)

@@ -42,3 +42,37 @@ def test_what_was_given_back_is_still_needed(
         assert need.energy_kwh == pytest.approx(needed_kwh), case
 
     told(story)
+
+
+@pytest.mark.parametrize(
+    ("case", "stated_soc", "battery_kwh", "given_back_kwh", "soc"),
+    [
+        ("it charged 2 kWh", 0.4, 50.0, "0", 0.436),
+        ("it gave 4 kWh back meanwhile", 0.4, 50.0, "4", 0.4 - 2.0 / 0.9 / 50.0),
+        ("it cannot be fuller than full", 0.999, 50.0, "0", 1.0),
+        ("nor emptier than empty", 0.01, 50.0, "9", 0.0),
+        ("the size of the battery is not known", 0.4, None, "0", 0.4),
+        ("it stated nothing", None, 50.0, "0", None),
+    ],
+)
+def test_a_stated_soc_goes_on_with_what_is_metered(
+    case: str, stated_soc: float | None, battery_kwh: float | None, given_back_kwh: str, soc: float | None
+) -> None:
+    """AC meters tell no soc: a target in soc, and what may still be lent, would stand still."""
+
+    async def story(book: Book) -> None:
+        await book.until(100)
+        opened = await book.begin(2)
+        await book.status(2, CHARGING)
+        await book.sample(12, "101.0", 6.0, opened.transaction_id, export_register_kwh=Decimal(0))
+        session = await book.the_session()
+        vehicle = replace(session.vehicle, battery_kwh=battery_kwh, charge_efficiency=0.9)
+        await book.stores.sessions.save_session(replace(session, soc=stated_soc, vehicle=vehicle))
+        exported = Decimal(given_back_kwh)
+        await book.sample(32, "103.0", 6.0, opened.transaction_id, export_register_kwh=exported)
+        session = await book.the_session()
+        assert session.soc == (soc if soc is None else pytest.approx(soc)), case
+        await book.sample(33, "103.1", 6.0, opened.transaction_id, soc=0.77)
+        assert (await book.the_session()).soc == 0.77, "what is told goes before what is reckoned"
+
+    told(story)
