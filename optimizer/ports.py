@@ -6,7 +6,7 @@ and the stores. Every store call is atomic; what a call has returned from is dur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -192,13 +192,15 @@ class TariffSource(Protocol):
         ...
 
 
+Measured = Callable[[], PowerSeries | None]
+"""Puts together what was measured of a power lately; ``None``: it was not metered."""
+
+
 class ForecastSource(Protocol):
     """Gives the expected power of PV or building."""
 
-    async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
-    ) -> PowerSeries:
-        """Expected mean power over ``[start, end)``, given what was ``recent``ly measured."""
+    async def forecast(self, quantity: Quantity, start: datetime, end: datetime, recent: Measured) -> PowerSeries:
+        """Expected mean power over ``[start, end)``, given what was ``recent``ly measured, if that matters."""
         ...
 
 

@@ -32,6 +32,8 @@ class KnownPower:
         series: What is told.
     """
 
+    looks_back = False
+
     def __init__(self, series: PowerSeries) -> None:
         self._series = series
 
@@ -44,6 +46,8 @@ class KnownPower:
 
 class PersistentPower:
     """A `PowerForecast` that expects what was measured at the same time of the day before."""
+
+    looks_back = True
 
     def power(self, start: datetime, end: datetime, recent: PowerSeries | None) -> PowerSeries:
         """Expected power over ``[start, end)``.

@@ -163,6 +163,7 @@ class MemoryConnectorStore:
             (evse.station_id, evse.ocpp_evse_id): evse.id for site in sites for evse in site.evses.values()
         }
         self._made: dict[EvseId, Connector] = {}
+        self._all: dict[SiteId, tuple[Connector, ...]] = {}
 
     async def save_boot(self, event: StationBooted) -> None:
         """Keep what a station said of itself."""
@@ -192,7 +193,9 @@ class MemoryConnectorStore:
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:
         """Every EVSE of the site as last known."""
-        return tuple([self._connector(evse) for evse in self._site(site_id).evses.values()])
+        if site_id not in self._all:
+            self._all[site_id] = tuple([self._connector(evse) for evse in self._site(site_id).evses.values()])
+        return self._all[site_id]
 
     async def connector(self, site_id: SiteId, evse_id: EvseId) -> Connector:
         """One EVSE of the site as last known."""
@@ -213,6 +216,7 @@ class MemoryConnectorStore:
 
         def forget() -> None:
             self._made.pop(evse_id, None)
+            self._all.clear()
 
         forget()
         self._journal.undo_with(forget)

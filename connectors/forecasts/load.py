@@ -38,6 +38,8 @@ class BuildingForecast:
         fading_time: Time after which a deviation has fallen to 37 %.
     """
 
+    looks_back = True
+
     def __init__(
         self,
         time_zone: str,

@@ -66,6 +66,8 @@ class PvForecast:
         fading_time: Time after which a deviation from the long-term clearness has fallen to 37 %.
     """
 
+    looks_back = True
+
     def __init__(
         self,
         arrays: Sequence[PvArray],

@@ -34,6 +34,8 @@ class RecordedForecast:
         source: Its name, for messages.
     """
 
+    looks_back = False
+
     def __init__(self, series: PowerSeries, source: str) -> None:
         self._series = series
         self._source = source

@@ -6,11 +6,16 @@ from datetime import datetime
 from typing import Protocol
 
 from optimizer.domain.series import PowerSeries
-from optimizer.ports import Quantity
+from optimizer.ports import Measured, Quantity
 
 
 class PowerForecast(Protocol):
     """Expects one power from the time and what was measured; computes, never waits."""
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether what was measured lately changes what it expects."""
+        ...
 
     def power(self, start: datetime, end: datetime, recent: PowerSeries | None) -> PowerSeries:
         """Expected mean power over ``[start, end)``.
@@ -23,6 +28,8 @@ class PowerForecast(Protocol):
 
 class NoPower:
     """The `PowerForecast` of what a site does not have."""
+
+    looks_back = False
 
     def power(self, start: datetime, end: datetime, recent: PowerSeries | None) -> PowerSeries:  # noqa: ARG002
         """Zero over ``[start, end)``."""
@@ -41,11 +48,12 @@ class SiteForecasts:
         self._of = {Quantity.PV: pv, Quantity.BUILDING: building}
 
     async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
+        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
     ) -> PowerSeries:
         """Expected mean power over ``[start, end)``, given what was ``recent``ly measured.
 
         Raises:
             SourceUnavailable: There is nothing to expect it from.
         """
-        return self._of[quantity].power(start, end, recent)
+        forecast = self._of[quantity]
+        return forecast.power(start, end, recent() if forecast.looks_back else None)

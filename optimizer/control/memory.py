@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import compress
+from operator import is_not
 from typing import Any, TypeVar
 
 from optimizer.domain.charger import Connector
@@ -53,13 +55,14 @@ class ChangedEvses:
         if connectors is held and sessions is held_sessions:
             return []
         self._connectors, self._sessions = connectors, sessions
-        if len(held) != len(connectors):
+        if list(held) != list(connectors):
             return list(connectors)
-        return [
-            evse_id
-            for evse_id, connector in connectors.items()
-            if held.get(evse_id) is not connector or held_sessions.get(evse_id) is not sessions.get(evse_id)
-        ]
+        changed = dict.fromkeys(compress(connectors, map(is_not, connectors.values(), held.values())))
+        if sessions is not held_sessions:
+            either = {**held_sessions, **sessions}
+            others = [one for one in either if held_sessions.get(one) is not sessions.get(one)]
+            changed.update((one, None) for one in others if one in connectors)
+        return list(changed)
 
 
 def first_after(at: datetime, instants: Iterable[datetime]) -> datetime:

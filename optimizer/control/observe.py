@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from operator import is_not
 
 from optimizer.control.demand import DemandReader
@@ -122,6 +123,8 @@ class _Occupancy:
     """What was last read of the stations, and what it came to; the same mappings while nothing has changed."""
 
     site: Site | None = None
+    stored: tuple[Connector, ...] = ()
+    known: Mapping[EvseId, Connector] = field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
     session_at: Mapping[EvseId, Session] = field(default_factory=dict)
     rows: dict[EvseId, tuple[Connector, _Stands]] = field(default_factory=dict)
@@ -139,9 +142,11 @@ async def _occupancy(
     """All sessions, the vehicle at each EVSE that has one, and every EVSE as last known, ``online`` filled in."""
     memo = memory.part(_Occupancy)
     sessions = await stores.sessions.sessions(site.id, active_only=True)
-    known = {connector.evse_id: connector for connector in await stores.connectors.connectors(site.id)}
+    stored = await stores.connectors.connectors(site.id)
     if memo.site is not site:
         memo.site, memo.rows, memo.connectors = site, {}, {}
+    if len(stored) != len(memo.stored) or any(map(is_not, stored, memo.stored)):
+        memo.stored, memo.known = stored, {connector.evse_id: connector for connector in stored}
     if len(sessions) != len(memo.sessions) or any(map(is_not, sessions, memo.sessions)):
         memo.sessions, memo.session_at = sessions, {session.evse_id: session for session in sessions}
     online = {station.id: gateway.is_online(station.id) for station in site.stations}
@@ -149,7 +154,7 @@ async def _occupancy(
     fresh = {}
     for evse_id, evse in site.evses.items():
         session, before = memo.session_at.get(evse_id), memo.rows.get(evse_id)
-        held = known[evse_id]
+        held = memo.known[evse_id]
         phases = None
         if can_switch(evse):
             willing = gateway.switches_phases(evse_id)
@@ -265,12 +270,11 @@ async def _expected(
     """Forecast power, its first part replaced by what is measured now."""
     if quantity is Quantity.PV and not site.pv_arrays:
         return flat_series(at, end, 0.0)
-    recent = measured_series(readings, quantity)
     measured_kw = None
     if fresh is not None:
         measured_kw = fresh.pv_kw if quantity is Quantity.PV else fresh.building_kw
     try:
-        forecast = await sources.forecasts.forecast(quantity, at, end, recent)
+        forecast = await sources.forecasts.forecast(quantity, at, end, partial(measured_series, readings, quantity))
     except SourceUnavailable as error:
         substitute_kw = measured_kw if measured_kw is not None else 0.0
         if quantity is Quantity.BUILDING and measured_kw is None:

@@ -72,9 +72,10 @@ class GuardView:
             vehicle = session.vehicle if session is not None else _UNKNOWN
             takes_zero = connector.setpoint is None or connector.setpoint.takes_zero
             phases = vehicle.phases_used if evse_id in self.on_all_phases else phases_of(session, connector)
-            feeder = Feeder(self.site.evses[evse_id], phases, vehicle.min_current_a, takes_zero)
-            if memo.known.get(evse_id) != feeder:
-                fresh[evse_id] = feeder
+            known = memo.known.get(evse_id)
+            stands = (phases, vehicle.min_current_a, takes_zero)
+            if known is None or stands != (known.phases_used, known.learnt_least_a, known.takes_zero):
+                fresh[evse_id] = Feeder(self.site.evses[evse_id], *stands)
         if fresh:
             memo.known = {**memo.known, **fresh}
         return memo.known

@@ -67,7 +67,7 @@ def _check_range(name: str, array: NDArray[np.float64], metadata: Any) -> None:
     low, high, endless = metadata["low"], metadata["high"], metadata["endless"]
     if not array.size:
         return
-    least, greatest = array.min(), array.max()
+    least, greatest = np.minimum.reduce(array, axis=None), np.maximum.reduce(array, axis=None)
     # With a value that is no number both comparisons fail.
     if low <= least and greatest <= high and least > -np.inf and (endless or greatest < np.inf):
         return

@@ -9,10 +9,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from optimizer.planning.problem import FloatArray
+from optimizer.planning.problem import BoolArray, FloatArray
 
 SAME_KWH = 1e-9
 """Energies closer than this are one [kWh]."""
+
+
+def takes_any_kwh(least_kwh: FloatArray, greatest_kwh: FloatArray, most_kwh: FloatArray) -> BoolArray:
+    """Return which vehicles can be given exactly what is planned, or all that their slots hold.
+
+    From the greatest minimum up, slots that can draw twice their minimum leave no gap between their sums.
+
+    Args:
+        least_kwh: Energy of each slot at the least power, shape (vehicles, slots) [kWh].
+        greatest_kwh: Energy of each slot at the greatest power; 0 where it cannot charge, (vehicles, slots) [kWh].
+        most_kwh: What is planned, shape (vehicles,) [kWh].
+    """
+    usable = greatest_kwh > SAME_KWH
+    gapless = (~usable | (greatest_kwh >= 2.0 * least_kwh)).all(axis=1)
+    return np.asarray(gapless & (most_kwh >= np.where(usable, least_kwh, 0.0).max(axis=1, initial=0.0)))
 
 
 def attainable_kwh(least_kwh: FloatArray, greatest_kwh: FloatArray, most_kwh: float) -> float:
@@ -27,8 +42,7 @@ def attainable_kwh(least_kwh: FloatArray, greatest_kwh: FloatArray, most_kwh: fl
     least, greatest = least_kwh[usable], greatest_kwh[usable]
     if most_kwh >= float(greatest.sum()):
         return most_kwh
-    # From the greatest minimum up, slots that can draw twice their minimum leave no gap between their sums.
-    if bool((greatest >= 2.0 * least).all()) and most_kwh >= float(least.max(initial=0.0)):
+    if takes_any_kwh(least[np.newaxis], greatest[np.newaxis], np.array([most_kwh]))[0]:
         return most_kwh
     pairs = np.column_stack((least, greatest))
     _, places, counts = np.unique(np.round(pairs, 9), axis=0, return_index=True, return_counts=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -87,16 +88,28 @@ class Handout:
         self.permitted_kwh = np.array(problem.sessions.most_kwh)
         self.content_kwh = np.array(problem.sessions.stored_kwh)
         self.slot = 0
+        self.modes_of: list[list[int]] = [[] for _ in range(problem.sessions.count)]
+        for mode, session in enumerate(problem.modes.session.tolist()):
+            self.modes_of[session].append(mode)
         self._weight = wires.weight if wires is not None else np.zeros((0, problem.modes.count))
         self._room = wires.room if wires is not None else np.zeros((0, problem.slot_count))
-        self._rows = [np.flatnonzero(self._weight[:, mode] > 0) for mode in range(problem.modes.count)]
-        self._left = np.zeros(len(self._weight))
-        self._modes = [np.flatnonzero(problem.modes.session == session) for session in range(problem.sessions.count)]
+        # Few of the wires carry one mode, and each is asked for alone: plain numbers are quicker than arrays.
+        self._rows = [
+            [(row, weights[row]) for row in np.flatnonzero(column).tolist()]
+            for column, weights in zip(self._weight.T, self._weight.T.tolist(), strict=True)
+        ]
+        self._left: list[float] = []
+        self._wanted_kw: dict[int, float] = {}
+
+    @cached_property
+    def promised_kw(self) -> FloatArray:
+        """Power that reservations promise [kW], shape (sessions, slots)."""
+        return promised_power_kw(self.problem)
 
     def begin(self, slot: int) -> list[int]:
         """Start a slot and return the sessions that are there and need energy."""
         self.slot = slot
-        self._left = np.array(self._room[:, slot])
+        self._left, self._wanted_kw = self._room[:, slot].tolist(), {}
         there = self.problem.sessions.plugged_h[:, slot] > 0
         return np.flatnonzero(there & (self.needed_kwh > ENOUGH_KWH)).tolist()
 
@@ -115,6 +128,12 @@ class Handout:
 
     def wanted_kw(self, session: int, mode: int) -> float:
         """Power that the vehicle would take in this slot and mode if it were alone [kW]; 0 where it cannot."""
+        wanted_kw = self._wanted_kw.get(mode)
+        if wanted_kw is None:
+            wanted_kw = self._wanted_kw[mode] = self._wanted_alone_kw(session, mode)
+        return wanted_kw
+
+    def _wanted_alone_kw(self, session: int, mode: int) -> float:
         problem, slot = self.problem, self.slot
         hours = float(problem.sessions.plugged_h[session, slot])
         most_kw = min(float(problem.modes.max_kw[mode, slot]), self._accepted_kw(session, hours))
@@ -150,23 +169,24 @@ class Handout:
 
     def room_kw(self, mode: int) -> float:
         """Further power that the wires carry for this mode [kW]."""
-        rows = self._rows[mode]
-        if not len(rows):
-            return np.inf
-        return max(0.0, float((self._left[rows] / self._weight[rows, mode]).min()))
+        left = self._left
+        return max(0.0, min([left[row] / weight for row, weight in self._rows[mode] if weight > 0], default=np.inf))
 
     def common_room_kw(self, modes: list[int]) -> float:
         """Further power that the wires carry for each of several modes at once [kW]."""
         taken = self._weight[:, modes].sum(axis=1)
         rows = taken > 0
-        return max(0.0, float((self._left[rows] / taken[rows]).min(initial=np.inf)))
+        return max(0.0, float((np.array(self._left)[rows] / taken[rows]).min(initial=np.inf)))
 
     def mend(self, modes: list[int]) -> None:
         """Take steps back until no wire is overdrawn: whole steps can unbalance phases that were within their limit."""
         while True:
-            over = np.flatnonzero(self._left < -ENOUGH_KW)
+            over = {row for row, left in enumerate(self._left) if left < -ENOUGH_KW}
             drawing = [
-                mode for mode in modes if self.power_kw[mode, self.slot] > 0 and (self._weight[over, mode] > 0).any()
+                mode
+                for mode in modes
+                if self.power_kw[mode, self.slot] > 0
+                and any(row in over and weight > 0 for row, weight in self._rows[mode])
             ]
             if not drawing:
                 return
@@ -179,11 +199,12 @@ class Handout:
     def give(self, mode: int, power_kw: float) -> None:
         """Hand out further power to a mode."""
         self.power_kw[mode, self.slot] += power_kw
-        self._left -= self._weight[:, mode] * power_kw
+        for row, weight in self._rows[mode]:
+            self._left[row] -= weight * power_kw
 
     def serve(self, session: int, bound_kw: float = np.inf) -> None:
         """Give a vehicle in one of its modes what it wants, up to what the wires carry and ``bound_kw``."""
-        for mode in self._modes[session].tolist():
+        for mode in self.modes_of[session]:
             wanted_kw = min(self.wanted_kw(session, mode), self.room_kw(mode), bound_kw)
             given_kw = self._stepped(mode, wanted_kw, up=False)
             if given_kw > ENOUGH_KW and given_kw >= self.least_kw(session, mode) - ENOUGH_KW:
@@ -192,7 +213,7 @@ class Handout:
 
     def serve_minimum(self, session: int) -> int | None:
         """Give a vehicle its minimum where it fits; returns the mode, ``None`` where it gets nothing."""
-        for mode in self._modes[session].tolist()[::-1]:
+        for mode in self.modes_of[session][::-1]:
             wanted_kw = self.wanted_kw(session, mode)
             least_kw = self._stepped(mode, self.least_kw(session, mode), up=True)
             if wanted_kw > ENOUGH_KW and min(wanted_kw, self.room_kw(mode)) >= least_kw - ENOUGH_KW:
@@ -283,7 +304,7 @@ def _give_step(handout: Handout, mode: int) -> bool:
 
 
 def _serve_promises(handout: Handout, active: Iterable[int]) -> None:
-    promised_kw = promised_power_kw(handout.problem)[:, handout.slot]
+    promised_kw = handout.promised_kw[:, handout.slot]
     for session in active:
         if promised_kw[session] > 0:
             handout.serve(session, float(promised_kw[session]))
@@ -291,11 +312,10 @@ def _serve_promises(handout: Handout, active: Iterable[int]) -> None:
 
 def _serve_minimums(handout: Handout, active: Iterable[int]) -> list[int]:
     """Give each its minimum where it fits; returns the modes that run."""
-    problem, running = handout.problem, []
+    running = []
     for session in active:
-        own = np.flatnonzero(problem.modes.session == session)
-        given = own[handout.power_kw[own, handout.slot] > 0]
-        mode = int(given[0]) if len(given) else handout.serve_minimum(session)
+        given = [mode for mode in handout.modes_of[session] if handout.power_kw[mode, handout.slot] > 0]
+        mode = given[0] if given else handout.serve_minimum(session)
         if mode is not None:
             running.append(mode)
     return running

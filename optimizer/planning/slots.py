@@ -64,7 +64,10 @@ def slot_means(
     edges = np.concatenate(([low], edges, [high]))
     series = np.concatenate((series[:, :1], series, series[:, -1:]), axis=1)
     total = np.concatenate((np.zeros((len(series), 1)), np.cumsum(series * np.diff(edges), axis=1)), axis=1)
-    means = np.array([np.diff(np.interp(slots, edges, row)) for row in total]) / np.diff(slots)
+    before = np.searchsorted(edges, slots, side="right") - 1
+    slope = np.diff(total, axis=1)[:, before] / np.diff(edges)[before]
+    reached = total[:, before] + slope * (slots - edges[before])
+    means = np.diff(reached, axis=1) / np.diff(slots)
     return np.asarray(means if np.ndim(values) == 2 else means[0])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from math import inf
 from typing import Any
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizer.domain.ids import CircuitId, SiteId
-from optimizer.domain.moment import Interval, require_utc
+from optimizer.domain.moment import Interval, hours_between, require_utc
 from optimizer.domain.site import ALL_PHASES, Circuit, Wiring
 from optimizer.errors import InvalidInput
-from optimizer.planning.attainable import attainable_kwh
+from optimizer.planning.attainable import attainable_kwh, takes_any_kwh
 from optimizer.planning.problem import (
     LATER_SHARE,
     LIMIT_SOURCES,
@@ -68,7 +68,7 @@ class _Grid:
         return np.diff(self.edges_h)
 
     def hours(self, instant: datetime) -> float:
-        return (instant - self.boundaries[0]) / timedelta(hours=1)
+        return hours_between(self.boundaries[0], instant)
 
     def hours_of(self, instants: Iterable[datetime]) -> FloatArray:
         return hours_from(self.boundaries[0], instants)
@@ -225,10 +225,12 @@ def _with_attainable_energy(sessions: SessionArrays, modes: ModeArrays) -> Sessi
     most = np.array(sessions.most_kwh)
     alone = np.bincount(modes.session, minlength=sessions.count) == 1
     free = alone & ~np.isfinite(sessions.knee_kwh) & (sessions.most_discharge_kw == 0)
-    for mode, session in enumerate(modes.session.tolist()):
-        if free[session]:
-            hours = sessions.plugged_h[session]
-            most[session] = attainable_kwh(modes.min_kw[mode] * hours, modes.max_kw[mode] * hours, float(most[session]))
+    hours = sessions.plugged_h[modes.session]
+    least_kwh, greatest_kwh = modes.min_kw * hours, modes.max_kw * hours
+    doubtful = free[modes.session] & ~takes_any_kwh(least_kwh, greatest_kwh, most[modes.session])
+    for mode in np.flatnonzero(doubtful).tolist():
+        session = modes.session[mode]
+        most[session] = attainable_kwh(least_kwh[mode], greatest_kwh[mode], float(most[session]))
     return replace(sessions, most_kwh=most)
 
 
@@ -298,7 +300,7 @@ def _later_kwh(grid: _Grid, request: ChargingRequest, need: EnergyNeed) -> float
     leaves_at = request.leaves_at
     until = need.by if leaves_at is None else min(need.by, leaves_at)
     from_then = max(grid.boundaries[-1], request.arrive_at or grid.boundaries[0])
-    later_h = max(0.0, (until - from_then) / timedelta(hours=1))
+    later_h = max(0.0, hours_between(from_then, until))
     return LATER_SHARE * _greatest_kw(request) * later_h
 
 

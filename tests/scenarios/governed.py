@@ -34,7 +34,7 @@ from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.problem import ChargingProblem
 from optimizer.planning.settings import PlanningSettings
 from optimizer.planning.solve import plan_charging
-from optimizer.ports import Quantity
+from optimizer.ports import Measured, Quantity
 from scenarios.memory_stores import MemoryStores
 from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import Visit
@@ -61,7 +61,7 @@ class World:
         return Tariff(TariffId("flat"), "flat", "EUR", "UTC", (band,))
 
     async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
+        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
     ) -> PowerSeries:
         return PowerSeries((start, end), (self.pv_kw if quantity is Quantity.PV else self.building_kw,))
 

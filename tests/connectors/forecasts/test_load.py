@@ -163,8 +163,8 @@ def test_local_hours_are_kept_over_the_days_when_clocks_change(profile: LoadProf
 async def test_one_source_serves_both_quantities(profile: LoadProfile) -> None:
     source: ForecastSource = SiteForecasts(pv=NoPower(), building=BuildingForecast("Europe/Berlin", profile))
     start, end = local(f"{FRIDAY}T12:00"), local(f"{FRIDAY}T13:00")
-    assert (await source.forecast(Quantity.PV, start, end, None)).values_kw == (0.0,)
-    assert (await source.forecast(Quantity.BUILDING, start, end, None)).values_kw == (39.0,) * 4
+    assert (await source.forecast(Quantity.PV, start, end, lambda: None)).values_kw == (0.0,)
+    assert (await source.forecast(Quantity.BUILDING, start, end, lambda: None)).values_kw == (39.0,) * 4
 
 
 class TestProfileFiles:

@@ -45,7 +45,7 @@ from optimizer.domain.session import Session
 from optimizer.domain.site import Circuit, Evse, GridConnection, Phase, Site, Station, Wiring
 from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.domain.tariff import EnergyBand, Tariff, TariffWindow
-from optimizer.ports import LimitReply, Quantity
+from optimizer.ports import LimitReply, Measured, Quantity
 from scenarios.memory_stores import MemoryStores
 
 SITE = SiteId("garage")
@@ -208,7 +208,7 @@ class FlatForecasts:
     """One power all day."""
 
     async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
+        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
     ) -> PowerSeries:
         return PowerSeries((start, end), (0.0,))
 

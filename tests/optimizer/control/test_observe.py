@@ -29,7 +29,7 @@ from optimizer.domain.site import PvArray
 from optimizer.domain.snapshot import SiteSnapshot
 from optimizer.domain.tariff import Tariff
 from optimizer.errors import SourceUnavailable
-from optimizer.ports import Quantity
+from optimizer.ports import Measured, Quantity
 from scenarios.memory_stores import MemoryStores
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -99,9 +99,9 @@ class Forecasts:
         self.given: dict[Quantity, PowerSeries | None] = {}
 
     async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: PowerSeries | None
+        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
     ) -> PowerSeries:
-        self.given[quantity] = recent
+        self.given[quantity] = recent()
         if self.silent:
             raise SourceUnavailable("no weather today")
         return flat_series(start, end, 3.0)
