@@ -38,8 +38,9 @@ class Interval:
     """First instant after [UTC]."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "start", require_utc("start", self.start))
-        object.__setattr__(self, "end", require_utc("end", self.end))
+        if self.start.tzinfo is not UTC or self.end.tzinfo is not UTC:
+            object.__setattr__(self, "start", require_utc("start", self.start))
+            object.__setattr__(self, "end", require_utc("end", self.end))
         if self.end <= self.start:
             raise InvalidInput("end", self.end.isoformat(), f"must be after start {self.start.isoformat()}")
 

@@ -94,7 +94,7 @@ class _Month:
 
 def _months(state: DemandState, zone: ZoneInfo, boundaries: tuple[datetime, ...]) -> list[_Month]:
     """The running month and the ones that begin within the horizon."""
-    length = timedelta(minutes=state.charge.interval_minutes)
+    length, counts_always = timedelta(minutes=state.charge.interval_minutes), state.charge.window == ALWAYS
     local_now = boundaries[0].astimezone(zone)
     midnight = local_now.replace(hour=0, minute=0, second=0, microsecond=0)
     start = boundaries[0] - (boundaries[0] - midnight) % length
@@ -107,7 +107,7 @@ def _months(state: DemandState, zone: ZoneInfo, boundaries: tuple[datetime, ...]
         runs_now = (year, number) == (local_now.year, local_now.month)
         intervals = []
         while start < until:
-            if state.charge.window == ALWAYS or state.charge.window.applies_at(start.astimezone(zone)):
+            if counts_always or state.charge.window.applies_at(start.astimezone(zone)):
                 intervals.append(Interval(start, start + length))
             start += length
         days = state.month_days_left if runs_now else (following - first) / timedelta(days=1)

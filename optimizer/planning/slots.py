@@ -73,5 +73,5 @@ def slot_means(
 
 def hours_from(origin: datetime, instants: Iterable[datetime]) -> FloatArray:
     """Hours from ``origin`` to each instant, shape (instants,) [h]."""
-    since_epoch_s = np.array([instant.timestamp() for instant in instants], dtype=np.float64)
+    since_epoch_s = np.fromiter(map(datetime.timestamp, instants), dtype=np.float64)
     return (since_epoch_s - origin.timestamp()) / 3600.0
