@@ -167,9 +167,13 @@ class VirtualEvse:
         return self.departs_at is not None and at >= self.departs_at
 
     def _limits_at(self, at: datetime) -> CurrentLimits:
+        if not self._to_come:
+            return self._limits
         due = [limits for when, limits in self._to_come if when <= at]
         return due[-1] if due else self._limits
 
     def _take_up_limits(self) -> None:
+        if not self._to_come:
+            return
         self._limits = self._limits_at(self.settled_at)
         self._to_come = [(when, limits) for when, limits in self._to_come if when > self.settled_at]
