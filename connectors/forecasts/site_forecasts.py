@@ -47,9 +47,7 @@ class SiteForecasts:
     def __init__(self, pv: PowerForecast, building: PowerForecast) -> None:
         self._of = {Quantity.PV: pv, Quantity.BUILDING: building}
 
-    async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
-    ) -> PowerSeries:
+    async def forecast(self, quantity: Quantity, start: datetime, end: datetime, recent: Measured) -> PowerSeries:
         """Expected mean power over ``[start, end)``, given what was ``recent``ly measured.
 
         Raises:

@@ -60,9 +60,7 @@ class World:
         band = EnergyBand("all day", TariffWindow(), self.price)
         return Tariff(TariffId("flat"), "flat", "EUR", "UTC", (band,))
 
-    async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
-    ) -> PowerSeries:
+    async def forecast(self, quantity: Quantity, start: datetime, end: datetime, recent: Measured) -> PowerSeries:
         return PowerSeries((start, end), (self.pv_kw if quantity is Quantity.PV else self.building_kw,))
 
 

@@ -207,9 +207,7 @@ class FlatTariffs:
 class FlatForecasts:
     """One power all day."""
 
-    async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
-    ) -> PowerSeries:
+    async def forecast(self, quantity: Quantity, start: datetime, end: datetime, recent: Measured) -> PowerSeries:
         return PowerSeries((start, end), (0.0,))
 
 

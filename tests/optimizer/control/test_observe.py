@@ -98,9 +98,7 @@ class Forecasts:
         self.silent = silent
         self.given: dict[Quantity, PowerSeries | None] = {}
 
-    async def forecast(
-        self, quantity: Quantity, start: datetime, end: datetime, recent: Measured
-    ) -> PowerSeries:
+    async def forecast(self, quantity: Quantity, start: datetime, end: datetime, recent: Measured) -> PowerSeries:
         self.given[quantity] = recent()
         if self.silent:
             raise SourceUnavailable("no weather today")
