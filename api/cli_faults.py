@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 
 
+class Over(StrEnum):
+    """What stations and service talk over."""
+
+    MEMORY = "memory"
+    """A network in memory: quick, and the same run to the last frame each time."""
+    SOCKETS = "sockets"
+    """Real WebSockets, of which simulated time waits for every byte."""
+
+
 def register(cli: typer.Typer) -> None:
     """Add the command."""
     cli.command()(faults)
@@ -29,6 +39,7 @@ def faults(
     seed: Annotated[int, typer.Option(help="Seed of the first run; the others follow.")] = 1,
     minutes: Annotated[float, typer.Option(help="How long things go wrong in each run, in simulated minutes.")] = 2.0,
     processes: Annotated[int, typer.Option(help="Runs at a time; 0: one for each core.")] = 0,
+    over: Annotated[Over, typer.Option(help="What stations and service talk over.")] = Over.MEMORY,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write what came of it to this file.", metavar="FILE")
     ] = None,
@@ -58,7 +69,8 @@ def faults(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("runs", total=runs)
         cores = processes or os.cpu_count() or 1
-        for report in runs_of(range(seed, seed + runs), fault_minutes=minutes, processes=cores):
+        seeds, over_sockets = range(seed, seed + runs), over is Over.SOCKETS
+        for report in runs_of(seeds, fault_minutes=minutes, processes=cores, over_sockets=over_sockets):
             reports.append(report)
             progress.advance(task)
             for failure in report.failures:

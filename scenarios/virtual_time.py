@@ -9,18 +9,26 @@ import asyncio
 import selectors
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+
+SETTLE_WALL_S = 0.001
+"""For bytes to come out at the other end of a socket of this machine [s on the wall]."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits for nothing: the time that it is asked to wait is added to the loop's time."""
 
     passed_s = 0.0
+    settle_wall_s = 0.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
+        if not ready and self.settle_wall_s and timeout != 0:
+            ready = super().select(self.settle_wall_s)
         if not ready and timeout is None:
             raise RuntimeError("everybody waits and no timer is set")
         if not ready and timeout is not None and timeout > 0:
@@ -29,10 +37,16 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual time, which begins at zero."""
+    """An event loop on virtual time, which begins at zero.
 
-    def __init__(self) -> None:
+    Args:
+        with_sockets: Whether bytes may be on their way between sockets of this machine; time then stands until they
+            have had the time to arrive.
+    """
+
+    def __init__(self, *, with_sockets: bool = False) -> None:
         self._jumping = _JumpingSelector()
+        self._jumping.settle_wall_s = SETTLE_WALL_S if with_sockets else 0.0
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -64,7 +78,12 @@ class LoopClock:
         return seconds
 
 
-def run_in_virtual_time(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run ``work`` to its end on a fresh loop with virtual time."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+def run_in_virtual_time(work: Coroutine[Any, Any, Result], *, with_sockets: bool = False) -> Result:
+    """Run ``work`` to its end on a fresh loop with virtual time.
+
+    Args:
+        work: What to run.
+        with_sockets: Whether it uses sockets of this machine.
+    """
+    with asyncio.Runner(loop_factory=partial(VirtualTimeLoop, with_sockets=with_sockets)) as runner:
         return runner.run(work)

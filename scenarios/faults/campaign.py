@@ -40,7 +40,12 @@ class CampaignSummary:
 
 
 def runs_of(
-    seeds: Iterable[int], *, fault_minutes: float, stations: tuple[int, int] = (20, 60), processes: int = 1
+    seeds: Iterable[int],
+    *,
+    fault_minutes: float,
+    stations: tuple[int, int] = (20, 60),
+    processes: int = 1,
+    over_sockets: bool = False,
 ) -> Iterator[RunReport]:
     """Live through the run of every seed, in the order of the seeds.
 
@@ -49,8 +54,9 @@ def runs_of(
         fault_minutes: How long things go wrong in each [min].
         stations: Least and greatest number of stations.
         processes: How many at a time.
+        over_sockets: Whether stations and service talk over real WebSockets; else in memory.
     """
-    one = partial(run_faults, fault_minutes=fault_minutes, stations=stations)
+    one = partial(run_faults, fault_minutes=fault_minutes, stations=stations, over_sockets=over_sockets)
     if processes == 1:
         yield from map(one, seeds)
         return

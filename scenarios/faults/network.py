@@ -13,9 +13,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from random import Random
+from typing import Any, Protocol, cast
 
-from aiohttp import ClientConnectionError, WSMessage, WSMsgType
+from aiohttp import ClientConnectionError, ClientSession, WSMessage, WSMsgType
 
+from connectors.ocpp.server import OcppCentralSystem
 from connectors.ocpp.settings import Version
 from optimizer.domain.ids import StationId
 
@@ -162,6 +164,44 @@ class Link:
             self.server.finish()
 
 
+class Network(Protocol):
+    """Where stations find the central system, in memory or on real sockets."""
+
+    @property
+    def http(self) -> ClientSession:
+        """What stations connect with."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Texts sent so far, by both sides."""
+        ...
+
+    async def begin(self) -> str:
+        """Stations may come; gives the address that they put their id behind."""
+        ...
+
+    async def open(self, system: OcppCentralSystem, tasks: set[asyncio.Task[Any]]) -> None:
+        """The central system listens; what serves its connections is among the process's tasks."""
+        ...
+
+    def shut(self) -> None:
+        """The central system is gone, and every connection with it."""
+        ...
+
+    async def end(self) -> None:
+        """Nobody comes any more."""
+        ...
+
+    def cut(self, station_id: StationId, unseen_s: float) -> None:
+        """A station loses its connection; the central system notices later [s]."""
+        ...
+
+    def is_connected(self, station_id: StationId) -> bool:
+        """Whether texts reach the station now."""
+        ...
+
+
 class MemoryNetwork:
     """Where stations find the central system (the part of aiohttp's `ClientSession` that `VirtualStation` uses).
 
@@ -177,9 +217,32 @@ class MemoryNetwork:
         self._links: dict[StationId, list[Link]] = {}
         self.frames_before = 0
 
-    def open(self, accept: Accept) -> None:
-        """The central system listens."""
+    @property
+    def http(self) -> ClientSession:
+        """What stations connect with: of a session they use no more than this has."""
+        return cast("ClientSession", self)
+
+    async def begin(self) -> str:
+        """Stations may come; gives the address that they put their id behind."""
+        return "ws://memory"
+
+    async def open(self, system: OcppCentralSystem, tasks: set[asyncio.Task[Any]]) -> None:
+        """The central system listens; what serves its connections is among the process's tasks."""
+
+        def accept(station_id: StationId, version: Version, end: ServerEnd, abort: Callable[[], None]) -> None:
+            task = asyncio.create_task(system.converse(station_id, version, end, abort, None))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        self.listen(accept)
+
+    def listen(self, accept: Accept) -> None:
+        """Somebody listens."""
         self._accept = accept
+
+    async def end(self) -> None:
+        """Nobody comes any more."""
+        self.shut()
 
     def shut(self) -> None:
         """The central system is gone, and every connection with it."""

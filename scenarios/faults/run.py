@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from time import process_time
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from aiohttp import ClientSession
 
 from optimizer.domain.charger import LimitCommand
 from optimizer.domain.ids import EvseId, StationId
@@ -22,8 +21,9 @@ from optimizer.domain.site import Evse
 from scenarios.faults.audit import FaultAudit, Sent, WrongIncrease
 from scenarios.faults.books import TrueTransaction, faults_in_books, with_hidden_units
 from scenarios.faults.draw import DISOBEDIENT, START, DrawnRun, Fault, FaultKind, MeterKind, drawn_run
-from scenarios.faults.network import MemoryNetwork
+from scenarios.faults.network import MemoryNetwork, Network
 from scenarios.faults.service import OCPP, FaultyService, InjectedFailure
+from scenarios.faults.sockets import SocketNetwork
 from scenarios.limit_audit import Draw, Violation
 from scenarios.living import living
 from scenarios.memory_stores import MemoryStores
@@ -86,12 +86,19 @@ class RunReport:
         return (*found, *self.book_faults, *self.errors)
 
 
-def run_faults(seed: int, **drawn: Any) -> RunReport:
-    """Live through the run of a seed."""
+def run_faults(seed: int, *, over_sockets: bool = False, **drawn: Any) -> RunReport:
+    """Live through the run of a seed.
+
+    Args:
+        seed: Which run.
+        over_sockets: Whether stations and service talk over real WebSockets; else over a network in memory, which is
+            quicker, and the same to the last frame each time.
+        **drawn: As `drawn_run` takes it.
+    """
     begun_s = process_time()
     run = drawn_run(seed, **drawn)
     with _errors_noted() as errors:
-        report = run_in_virtual_time(_World(run).live())
+        report = run_in_virtual_time(_World(run, over_sockets=over_sockets).live(), with_sockets=over_sockets)
     report.errors = tuple(dict.fromkeys(errors))
     report.spent_s = process_time() - begun_s
     return report
@@ -100,12 +107,13 @@ def run_faults(seed: int, **drawn: Any) -> RunReport:
 class _World:
     """Everything of one run."""
 
-    def __init__(self, run: DrawnRun) -> None:
+    def __init__(self, run: DrawnRun, *, over_sockets: bool) -> None:
         self._run = run
         self._clock = LoopClock(START)
         self._random = Random(f"world {run.seed}")
         self._kept = MemoryStores([run.site])
-        self._network = MemoryNetwork(Random(f"network {run.seed}"), OCPP.close_timeout_s)
+        delays = Random(f"network {run.seed}")
+        self._network: Network = SocketNetwork(delays) if over_sockets else MemoryNetwork(delays, OCPP.close_timeout_s)
         self._service = FaultyService(run, self._kept, self._network, self._clock, self._limit_sent)
         self._watchers = StationWatchers()
         self._happened: list[TrueTransaction] = []
@@ -117,12 +125,13 @@ class _World:
         """Live through all of it."""
         run = self._run
         self._watchers.begun.append(self._transaction_begun)
+        reached = CentralSystem(await self._network.begin(), timings=PATIENCE)
         self._stations = {
             station_id: VirtualStation(
                 settings,
-                CentralSystem("ws://memory", timings=PATIENCE),
+                reached,
                 self._clock,
-                cast("ClientSession", self._network),
+                self._network.http,
                 self._watchers,
                 Random(f"{run.seed} {station_id}"),
             )
@@ -153,6 +162,7 @@ class _World:
         self._service.kill()
         await asyncio.sleep(1.0)
         service_life.cancel()
+        await self._network.end()
         self._plant.settle(self._clock.now())
         return await self._report()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from random import Random
-from typing import cast
+from typing import Any, cast
 
 from connectors.forecasts.site_forecasts import NoPower, SiteForecasts
 from connectors.ocpp.security import SecurityProfile, StationGate
@@ -34,7 +34,7 @@ from optimizer.planning.settings import PlanningSettings, SlotRule
 from optimizer.planning.solve import checked_plan
 from optimizer.ports import Clock, LimitReply
 from scenarios.faults.draw import DrawnRun
-from scenarios.faults.network import MemoryNetwork, ServerEnd
+from scenarios.faults.network import Network
 from scenarios.faults.stores import ProcessStores, stores_of_process
 from scenarios.memory_stores import MemoryStores
 
@@ -109,7 +109,7 @@ class _Process:
     controller: SiteController
     system: OcppCentralSystem
     stores: ProcessStores
-    tasks: set[asyncio.Task[None]]
+    tasks: set[asyncio.Task[Any]]
 
 
 class FaultyService:
@@ -127,7 +127,7 @@ class FaultyService:
         self,
         run: DrawnRun,
         kept: MemoryStores,
-        network: MemoryNetwork,
+        network: Network,
         clock: Clock,
         on_limit: Callable[[LimitCommand], None],
     ) -> None:
@@ -175,10 +175,10 @@ class FaultyService:
             samples=stores.meters,
         )
         system.recall(await stores.connectors.station_boots())
-        self._process = _Process(controller, system, process_stores, set())
+        process = self._process = _Process(controller, system, process_stores, set())
         self.alive.set()
         self._spawn(controller.run())
-        self._network.open(self._accept)
+        await self._network.open(system, process.tasks)
 
     @property
     def is_alive(self) -> bool:
@@ -228,9 +228,6 @@ class FaultyService:
         return self._process
 
     # ------------------------------------------------------------------ what reaches it
-
-    def _accept(self, station_id: StationId, version: Version, end: ServerEnd, abort: Callable[[], None]) -> None:
-        self._spawn(self._living().system.converse(station_id, version, end, abort, None))
 
     def take_site_reading(self, reading: SiteMeterReading) -> None:
         """The site meter's reading arrives, if there is anybody to take it."""

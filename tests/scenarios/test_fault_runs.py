@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 
 import pytest
-from aiohttp import ClientConnectionError
+from aiohttp import ClientConnectionError, ClientError, WSMsgType
 
-from connectors.ocpp.settings import Version
+from connectors.ocpp.security import SecurityProfile, StationGate
+from connectors.ocpp.server import OcppCentralSystem
+from connectors.ocpp.settings import OcppSettings, Version
+from optimizer.domain.charger import StationBooted
 from optimizer.domain.ids import StationId
 from scenarios.faults.campaign import summary_of
 from scenarios.faults.draw import HIGHS_SHARE, START, DrawnRun, FaultKind, drawn_run
 from scenarios.faults.network import ClientEnd, MemoryNetwork, ServerEnd
 from scenarios.faults.run import run_faults
+from scenarios.faults.sockets import SocketNetwork
 from scenarios.faults.stores import ProcessStores
 from scenarios.memory_stores import MemoryStores
 from scenarios.station_settings import Misbehaviour
@@ -71,6 +77,14 @@ def test_every_limit_holds_and_nothing_is_lost(seed: int) -> None:
     assert report.failures == ()
     assert report.counts["transactions"] > 0
     assert report.counts["frames"] > 0
+
+
+@pytest.mark.parametrize("seed", QUICK_SEEDS[:4])
+def test_every_limit_holds_and_nothing_is_lost_over_real_sockets(seed: int) -> None:
+    report = run_faults(seed, over_sockets=True, fault_minutes=QUICK_MINUTES, stations=(20, 25))
+    assert report.failures == ()
+    assert report.counts["transactions"] > 0
+    assert report.counts["frames"] > 300
 
 
 @pytest.mark.parametrize(
@@ -172,13 +186,59 @@ def test_a_commit_that_nobody_was_told_of_is_kept_and_one_that_was_not_made_is_n
     assert run_in_virtual_time(story(dies_at=2)) == 1
 
 
+def test_a_cut_on_real_sockets_is_seen_by_the_station_at_once_and_by_the_service_later() -> None:
+    told: list[tuple[str, datetime]] = []
+
+    async def story() -> None:
+        clock, network = LoopClock(START), SocketNetwork(Random(3))
+        station = drawn_run(1).site.stations[0]
+        name = station.id
+
+        class Events:
+            async def station_disconnected(self, station_id: StationId, at: datetime) -> None:
+                told.append((station_id, at))
+
+            async def station_booted(self, event: StationBooted) -> None:
+                told.append(("booted", event.at))
+
+        gate, tasks = StationGate(SecurityProfile.NONE), set[asyncio.Task[None]]()
+        system = OcppCentralSystem([station], Events(), clock, OcppSettings(), gate)  # type: ignore[arg-type]
+        url = await network.begin()
+        with pytest.raises(ClientError):
+            await network.http.ws_connect(f"{url}/{name}", protocols=("ocpp1.6",))
+        await network.open(system, tasks)
+        socket = await network.http.ws_connect(f"{url}/{name}", protocols=("ocpp1.6",))
+        assert network.is_connected(name)
+        before = clock.now()
+        boot = {"chargePointVendor": "v", "chargePointModel": "m"}
+        await socket.send_str(json.dumps([2, "1", "BootNotification", boot]))
+        assert json.loads((await socket.receive()).data)[:2] == [3, "1"]
+        assert 0.04 <= (clock.now() - before).total_seconds() <= 0.8, "there and back, each with the link's delay"
+        network.cut(name, unseen_s=20.0)
+        cut_at = clock.now()
+        assert (await socket.receive()).type in (WSMsgType.CLOSED, WSMsgType.CLOSE, WSMsgType.ERROR)
+        assert (clock.now() - cut_at).total_seconds() < 1.0
+        assert not network.is_connected(name)
+        await asyncio.sleep(19.0)
+        assert system.is_online(name), "it believes in a station that is gone"
+        await asyncio.sleep(2.0)
+        assert not system.is_online(name)
+        await network.end()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run_in_virtual_time(story(), with_sockets=True)
+    assert [what for what, _ in told] == ["booted", drawn_run(1).site.stations[0].id]
+
+
 def test_texts_arrive_in_order_until_the_link_is_lost() -> None:
     async def story() -> None:
         ends: list[ServerEnd] = []
         network = MemoryNetwork(Random(2), 2.0)
         with pytest.raises(ClientConnectionError):
             await network.ws_connect("ws://memory/S1", protocols=("ocpp1.6",))
-        network.open(lambda _station, version, end, _abort: ends.append(end) if version is Version.V16 else None)
+        network.listen(lambda _station, version, end, _abort: ends.append(end) if version is Version.V16 else None)
         client = await network.ws_connect("ws://memory/S1", protocols=("ocpp1.6",))
         assert isinstance(client, ClientEnd)
         for text in "abc":

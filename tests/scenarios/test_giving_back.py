@@ -101,7 +101,7 @@ def only_charging(stay: Stay) -> Stay:
 
 @pytest.mark.study
 def test_it_is_given_back_over_the_wire_too() -> None:
-    course = run_over_ocpp(evening(), "milp", speed=1200.0)
+    course = run_over_ocpp(evening(), "milp", speed=400.0)
     assert sum(stay.given_back_kwh for stay in course.stays) > 20
     assert course.series.charging_kwh.min() < -1.0
     # Limits take a while on the way, and what is given back is told in whole tenths of an ampere.
