@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -131,9 +132,9 @@ class CountingGateway:
         """Whether the station is connected now."""
         return self._inner.is_online(station_id)
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        """Limits that others have set at an EVSE."""
-        return self._inner.external_limits(evse_id)
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        """Limits that others have set, of EVSEs that have any."""
+        return self._inner.limits_of_others()
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         """Whether an EVSE may be told to change its number of phases."""

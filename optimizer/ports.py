@@ -6,7 +6,7 @@ and the stores. Every store call is atomic; what a call has returned from is dur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,7 +45,7 @@ from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation
 from optimizer.domain.series import PowerSeries, PriceSeries
 from optimizer.domain.session import Session
-from optimizer.domain.snapshot import SeenStep
+from optimizer.domain.snapshot import Occupancy, SeenStep
 from optimizer.domain.tariff import Tariff
 
 
@@ -100,8 +100,8 @@ class ChargerGateway(Protocol):
         """Whether the station is connected now."""
         ...
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        """Limits that others have set at an EVSE, or at its station."""
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        """Limits that others have set at EVSEs, or at their stations; EVSEs without any are missing."""
         ...
 
     def switches_phases(self, evse_id: EvseId) -> bool:
@@ -153,7 +153,7 @@ class StationEvents(Protocol):
         ...
 
     async def limits_told(self, station_id: StationId) -> None:
-        """Others set, changed or took back a limit at a station; `ChargerGateway.external_limits` tells which."""
+        """Others set, changed or took back a limit at a station; `ChargerGateway.limits_of_others` tells which."""
         ...
 
     async def vehicle_needs(self, event: VehicleNeeds) -> bool:
@@ -297,6 +297,10 @@ class ConnectorStore(Protocol):
 
     async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
         """Keep which safe default is known to be installed [kW]; ``None``: none is."""
+        ...
+
+    async def occupancy(self, site_id: SiteId) -> Occupancy:
+        """Every EVSE of the site and the vehicles at them, of one moment, ``online`` as below. Raises NotFound."""
         ...
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:

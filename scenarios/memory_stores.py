@@ -24,6 +24,7 @@ from optimizer.domain.charger import (
 )
 from optimizer.domain.cost import EnergyCostRecord, RecordStatus, SiteBill
 from optimizer.domain.event import GridEvent
+from optimizer.domain.evolving import Evolving
 from optimizer.domain.ids import (
     EvseId,
     GridEventId,
@@ -39,7 +40,7 @@ from optimizer.domain.plan import Plan, PlanOutcome
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import Session
 from optimizer.domain.site import Evse, Site
-from optimizer.domain.snapshot import SeenStep
+from optimizer.domain.snapshot import Occupancy, SeenStep
 from optimizer.errors import Conflict, NotFound
 from scenarios.memory_journal import Journal, Value
 
@@ -151,9 +152,11 @@ def _begin_key(event: TransactionBegun) -> tuple[object, ...]:
 class MemoryConnectorStore:
     """Last known state of stations and EVSEs."""
 
-    def __init__(self, journal: Journal, sites: Sequence[Site]) -> None:
+    def __init__(self, journal: Journal, sites: Sequence[Site], sessions: MemorySessionStore) -> None:
         self._journal = journal
         self._sites = {site.id: site for site in sites}
+        self._sessions = sessions
+        self._occupancy = dict.fromkeys(self._sites, Occupancy((), Evolving(), Evolving()))
         self._boots: dict[StationId, StationBooted] = {}
         self._reports: dict[tuple[StationId, int], ConnectorReported] = {}
         self._setpoints: dict[EvseId, Setpoint] = {}
@@ -190,6 +193,15 @@ class MemoryConnectorStore:
         """Keep which safe default is known to be installed."""
         self._journal.put(self._safe_defaults, evse_id, limit_kw)
         self._changed(evse_id)
+
+    async def occupancy(self, site_id: SiteId) -> Occupancy:
+        """Every EVSE of the site as last known and the vehicles at them."""
+        stored, sessions = await self.connectors(site_id), await self._sessions.sessions(site_id, active_only=True)
+        held = self._occupancy[site_id]
+        session_at = held.session_at.becoming({session.evse_id: session for session in sessions})
+        connectors = held.connectors.becoming({connector.evse_id: connector for connector in stored})
+        self._occupancy[site_id] = Occupancy(sessions, session_at, connectors)
+        return self._occupancy[site_id]
 
     async def connectors(self, site_id: SiteId) -> tuple[Connector, ...]:
         """Every EVSE of the site as last known."""
@@ -530,7 +542,7 @@ class MemoryStores:
     def __init__(self, sites: Sequence[Site], *, kept_outcomes: int = 500) -> None:
         self._journal = Journal()
         self.sessions = MemorySessionStore(self._journal)
-        self.connectors = MemoryConnectorStore(self._journal, sites)
+        self.connectors = MemoryConnectorStore(self._journal, sites, self.sessions)
         self.meters = MemoryMeterStore(self._journal, sites, self.connectors, self.sessions)
         self.plans = MemoryPlanStore(self._journal, kept_outcomes)
         self.reservations = MemoryReservationStore(self._journal)

@@ -200,8 +200,8 @@ class _Wire:
     def is_online(self, station_id: StationId) -> bool:
         return self._inner.is_online(station_id)
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        return self._inner.external_limits(evse_id)
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        return self._inner.limits_of_others()
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         return self._inner.switches_phases(evse_id)

@@ -7,7 +7,7 @@ taken at once, so a replay shows what planning and control do, not how stations 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitPeriod, LimitState
@@ -108,9 +108,9 @@ class SimulatedSite:
         """Every station is connected all the time."""
         return True
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:  # noqa: ARG002
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
         """Nobody else sets limits."""
-        return ()
+        return {}
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         """Whether the EVSE is one that can."""

@@ -30,6 +30,11 @@ class ExternalLimits:
             if known == source and ocpp_evse_id in (0, number):
                 del self._limits[number, known]
 
+    @property
+    def is_any(self) -> bool:
+        """Whether there is one at all."""
+        return bool(self._limits)
+
     def at(self, ocpp_evse_id: int) -> tuple[ExternalLimit, ...]:
         """All limits that hold at an EVSE, those of the whole station among them."""
         return tuple(limit for (number, _), limit in self._limits.items() if number in (0, ocpp_evse_id))

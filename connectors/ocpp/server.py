@@ -304,17 +304,16 @@ class OcppCentralSystem:
         """How the stations fare, for their operators."""
         return self._reports
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        """Limits that others set at an EVSE or at its station (OCPP 2.x NotifyChargingLimit, ReportChargingProfiles).
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        """Limits that others set at EVSEs or at their stations (OCPP 2.x NotifyChargingLimit, ReportChargingProfiles).
 
-        Raises:
-            NotFound: There is no such EVSE.
+        EVSEs without any are missing.
         """
-        place = self._places.get(evse_id)
-        if place is None:
-            raise NotFound("EVSE", evse_id)
-        record, evse = place
-        return record.external_limits.at(evse.ocpp_evse_id)
+        limited = [record for record in self._records.values() if record.external_limits.is_any]
+        found = {
+            evse.id: record.external_limits.at(number) for record in limited for number, evse in record.evses.items()
+        }
+        return {evse_id: limits for evse_id, limits in found.items() if limits}
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         """Whether a station may be told to change an EVSE's number of phases.

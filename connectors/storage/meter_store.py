@@ -44,7 +44,8 @@ class DatabaseMeterStore:
         """
         rows = [self._sample_row(sample, session_id) for sample, session_id in zip(samples, session_ids, strict=True)]
         newest = _newest_usable(samples)
-        await self._transactions.write(partial(_add_samples, rows=rows, newest=newest, changed=changed))
+        about = [sample.evse_id for sample in samples] + [session.evse_id for session in changed]
+        await self._transactions.write(partial(_add_samples, rows=rows, newest=newest, changed=changed), about)
 
     async def session_samples(self, session_id: SessionId) -> tuple[MeterSample, ...]:
         """All samples of one session by time."""

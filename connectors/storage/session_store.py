@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -12,7 +11,7 @@ from functools import partial
 from sqlalchemy import Connection, literal, select, tuple_, update
 
 from connectors.storage.codec import SESSION_JSON
-from connectors.storage.decoded import DecodedRows
+from connectors.storage.occupancy import OccupancyBook
 from connectors.storage.statements import fetched, insert_new, upsert
 from connectors.storage.tables import CHARGING_TRANSACTION, COUNTER, SESSION
 from connectors.storage.transactions import Transactions
@@ -42,9 +41,9 @@ def raise_transaction_counter(connection: Connection, opened_at: datetime) -> No
 class DatabaseSessionStore:
     """Keeps sessions and the transactions inside them (port `SessionStore`)."""
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, occupancy: OccupancyBook) -> None:
         self._transactions = transactions
-        self._active: defaultdict[SiteId, DecodedRows[str, str, Session]] = defaultdict(DecodedRows)
+        self._occupancy = occupancy
 
     async def session(self, session_id: SessionId) -> Session:
         """One session.
@@ -52,6 +51,9 @@ class DatabaseSessionStore:
         Raises:
             NotFound: There is none of this id.
         """
+        there = self._occupancy.session(session_id)
+        if there is not None:
+            return there
         return await self._transactions.read(partial(_session, session_id=session_id))
 
     async def sessions(
@@ -62,9 +64,6 @@ class DatabaseSessionStore:
         Raises:
             NotFound: ``after`` is unknown.
         """
-        if active_only and after is None and limit is None:
-            decoded = self._active[site_id]
-            return await self._transactions.read(partial(_active_sessions, site_id=site_id, decoded=decoded))
         return await self._transactions.read(
             partial(_sessions, site_id=site_id, active_only=active_only, after=after, limit=limit)
         )
@@ -89,11 +88,13 @@ class DatabaseSessionStore:
         Events are the same where station and transaction id agree or, where the service gives the id, station, EVSE,
         token, register and time stamp.
         """
-        return await self._transactions.write(partial(_open_transaction, event=event, session=session))
+        return await self._transactions.write(
+            partial(_open_transaction, event=event, session=session), [session.evse_id]
+        )
 
     async def save_session(self, session: Session) -> None:
         """Replace a session's row, or add it."""
-        await self._transactions.write(partial(save_session, session=session))
+        await self._transactions.write(partial(save_session, session=session), [session.evse_id])
 
 
 def _session(connection: Connection, session_id: SessionId) -> Session:
@@ -101,17 +102,6 @@ def _session(connection: Connection, session_id: SessionId) -> Session:
     if body is None:
         raise NotFound("session", session_id)
     return SESSION_JSON.value(body)
-
-
-def _active_sessions(
-    connection: Connection, site_id: SiteId, decoded: DecodedRows[str, str, Session]
-) -> tuple[Session, ...]:
-    """Vehicles that are plugged in: read again and again, and few of them have changed since the last time."""
-    query = select(SESSION.c.id, SESSION.c.body).where(SESSION.c.site_id == site_id, SESSION.c.unplugged_at.is_(None))
-    query = query.order_by(SESSION.c.plugged_in_at, SESSION.c.id)
-    found = fetched(connection, query, lambda row: decoded.value(row.id, row.body, SESSION_JSON.value))
-    decoded.keep_only([session.id for session in found])
-    return found
 
 
 def _sessions(

@@ -26,6 +26,7 @@ from connectors.storage.database import (
 )
 from connectors.storage.grid_event_store import DatabaseGridEventStore
 from connectors.storage.meter_store import DatabaseMeterStore
+from connectors.storage.occupancy import OccupancyBook
 from connectors.storage.plan_store import DatabasePlanStore
 from connectors.storage.record_store import DatabaseRecordStore
 from connectors.storage.reservation_store import DatabaseReservationStore
@@ -56,9 +57,10 @@ class DatabaseStores:
         self._writer = writing_lane(url)
         self._reader = reading_lane(url)
         self._transactions = Transactions(self._writer, self._reader)
-        self.sessions = DatabaseSessionStore(self._transactions)
+        occupancy = OccupancyBook(self._transactions, topology)
+        self.sessions = DatabaseSessionStore(self._transactions, occupancy)
         self.meters = DatabaseMeterStore(self._transactions, topology)
-        self.connectors = DatabaseConnectorStore(self._transactions, topology)
+        self.connectors = DatabaseConnectorStore(self._transactions, topology, occupancy)
         self.plans = DatabasePlanStore(self._transactions, kept_plans)
         self.reservations = DatabaseReservationStore(self._transactions)
         self.grid_events = DatabaseGridEventStore(self._transactions)

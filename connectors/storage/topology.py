@@ -25,6 +25,9 @@ class Topology:
         _check_unique("stations.id", [station.id for site in sites for station in site.stations])
         _check_unique("evses.id", [evse_id for site in sites for evse_id in site.evses])
         self._sites = {site.id: site for site in sites}
+        self._evse_at = {
+            (evse.station_id, evse.ocpp_evse_id): evse.id for site in sites for evse in site.evses.values()
+        }
         self._site_of_station = {station.id: site.id for site in sites for station in site.stations}
 
     def evses(self, site_id: SiteId) -> tuple[Evse, ...]:
@@ -45,6 +48,10 @@ class Topology:
         if evse is None:
             raise NotFound("EVSE", evse_id)
         return evse
+
+    def evse_at(self, station_id: StationId, ocpp_evse_id: int) -> EvseId | None:
+        """The EVSE of a number at a station; ``None`` where there is none."""
+        return self._evse_at.get((station_id, ocpp_evse_id))
 
     def site_of(self, station_id: StationId) -> SiteId | None:
         """The site that a station stands at; ``None`` for an unknown station."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,6 +25,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError, SQLAlchemyError, StatementError
 
 from connectors.storage.lanes import Answer, Lane, Runner, Work
+from connectors.storage.written import WrittenEvses
+from optimizer.domain.ids import EvseId
 from optimizer.errors import ChargeHorizonError, StorageFailed
 
 LARGEST_GROUP = 200
@@ -51,6 +53,7 @@ class _Call:
     work: Work[Any]
     answer: asyncio.Future[Any]
     only_reads: bool = False
+    about: tuple[EvseId, ...] = ()
 
     def settle(self, outcome: object) -> None:
         """Give the caller the answer, or raise the exception there; a caller that has gone gets nothing."""
@@ -70,6 +73,7 @@ class _Block:
     closed: asyncio.Future[StorageFailed | None]
     calls: asyncio.Queue[_Call | _End] = field(default_factory=asyncio.Queue)
     failure: StorageFailed | None = None
+    about: set[EvseId] = field(default_factory=set)
 
 
 class _RolledBack(Exception):
@@ -100,18 +104,35 @@ class Transactions:
         self._arrived = asyncio.Event()
         self._blocks: dict[asyncio.Task[Any], _Block] = {}
         self._closing = False
+        self._followers: list[WrittenEvses] = []
         self._task = asyncio.create_task(self._run(), name="storage writer")
 
-    async def write(self, work: Work[Answer]) -> Answer:
+    def follow(self) -> WrittenEvses:
+        """What is told from now on of which EVSEs something was committed."""
+        follower = WrittenEvses()
+        self._followers.append(follower)
+        return follower
+
+    @property
+    def in_block(self) -> bool:
+        """Whether the calling task is within `together`, and so reads what is not committed yet."""
+        return self._own_block() is not None
+
+    async def write(self, work: Work[Answer], about: Sequence[EvseId] = ()) -> Answer:
         """Run ``work`` and commit it; within `together` of this task, with the block.
+
+        Args:
+            work: What to write.
+            about: The EVSEs whose state or vehicles it changes.
 
         Raises:
             StorageFailed: The database refused, or is closed.
         """
         block = self._own_block()
         if block is not None:
+            block.about.update(about)
             return await self._ask_in(block, work)
-        call = _Call(work, asyncio.get_running_loop().create_future())
+        call = _Call(work, asyncio.get_running_loop().create_future(), about=tuple(about))
         self._enqueue(call)
         answer: Answer = await call.answer
         return answer
@@ -220,6 +241,7 @@ class Transactions:
         try:
             outcomes = await self._outcomes(calls)
         finally:
+            self._note(evse_id for call in calls for evse_id in call.about)
             for call, outcome in zip(calls, outcomes, strict=True):
                 call.settle(outcome)
 
@@ -247,7 +269,14 @@ class Transactions:
         except _OF_THE_DATABASE as error:
             block.failure = _failed(error)
         finally:
+            self._note(block.about)
             _end_block(block)
+
+    def _note(self, evse_ids: Iterable[EvseId]) -> None:
+        """Tell followers what was written; also where it failed, for a commit may fail when it is already done."""
+        noted = frozenset(evse_ids)
+        for follower in self._followers:
+            follower.note(noted)
 
     async def _serve_calls(self, run: Runner, block: _Block) -> None:
         while True:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from optimizer.control.bounds import bound_of, may_be_sent_again, was_not_taken
 from optimizer.control.ceilings import Feeder
-from optimizer.control.memory import FOR_EVER, first_after
+from optimizer.control.memory import FOR_EVER, ChangedEvses, first_after
 from optimizer.control.phases import ONE, THREE, next_phases, told_phases
 from optimizer.control.profile import SAME_KW, clipped, falling, is_for, merged, period_at, says_the_same
 from optimizer.control.samples import sleeps
@@ -55,21 +55,22 @@ def dispatch(view: GuardView, plan: Plan | None, settings: ControlSettings) -> t
     memo = view.memory.part(_Quiet)
     memo.begin(view, plan, settings)
     commands = []
-    for evse_id, connector in view.connectors.items():
-        if not connector.online:
-            continue
-        session = view.sessions.get(evse_id)
-        if session is None:
+    for evse_id in memo.due(view):
+        connector, session = view.connectors[evse_id], view.sessions.get(evse_id)
+        command, lasts = None, True
+        if connector.online and session is None:
             command = _release(view, connector)
-        elif memo.is_quiet(view, evse_id, session):
-            continue
-        else:
+        elif connector.online and session is not None:
+            if memo.said_nothing_of_the_same(view, evse_id, session):
+                continue
             session_plan = memo.session_plans.get(session.id)
             command, lasts = _planned(view, connector, session, plan, session_plan, settings)
-            if command is None and lasts:
-                memo.note(view, evse_id, session, settings)
         if command is not None:
             commands.append(command)
+        if command is None and lasts:
+            memo.note_nothing_said(view, evse_id, settings)
+        else:
+            memo.note_something_said(view, evse_id)
     return tuple(commands)
 
 
@@ -84,7 +85,9 @@ class _Quiet:
     at: datetime | None = None
     plan_lasts_until: datetime = FOR_EVER
     session_plans: Mapping[SessionId, SessionPlan] = field(default_factory=dict)
-    said: dict[EvseId, tuple[tuple[object, ...], datetime]] = field(default_factory=dict)
+    changed: ChangedEvses = field(default_factory=ChangedEvses)
+    said: dict[EvseId, tuple[object, ...]] = field(default_factory=dict)
+    ends: dict[EvseId, datetime] = field(default_factory=dict)
 
     def begin(self, view: GuardView, plan: Plan | None, settings: ControlSettings) -> None:
         """Forget everything where plan, site or choices are others, or time has gone back."""
@@ -92,21 +95,38 @@ class _Quiet:
         if not is_same or self.plan is not plan or self.at is None or view.at < self.at:
             self.site, self.safe_kw, self.plan, self.settings = view.site, view.safe_kw, plan, settings
             self.session_plans = {one.session_id: one for one in plan.sessions} if plan is not None else {}
-            self.said, self.at = {}, None
+            self.said, self.ends, self.at = {}, {}, None
         if self.at is None or view.at >= self.plan_lasts_until:
             self.plan_lasts_until = first_after(view.at, _looks_at(plan.boundaries if plan else (), settings))
         self.at = view.at
 
-    def is_quiet(self, view: GuardView, evse_id: EvseId, session: Session) -> bool:
-        """Whether nothing is asked of an EVSE, as before."""
-        before = self.said.get(evse_id)
-        if before is None or view.at >= before[1] or evse_id in view.overdraws:
-            return False
-        return before[0] == _said_of(view, evse_id, session)
+    def due(self, view: GuardView) -> Iterable[EvseId]:
+        """The EVSEs that may be asked for something, in the order of the site's."""
+        changed = self.changed.take(view.connectors, view.sessions)
+        if not self.ends:
+            return view.connectors
+        due = {*changed, *view.overdraws, *(evse_id for evse_id, end in self.ends.items() if end <= view.at)}
+        return [evse_id for evse_id in view.connectors if evse_id in due] if due else ()
 
-    def note(self, view: GuardView, evse_id: EvseId, session: Session, settings: ControlSettings) -> None:
-        """Nothing is asked of an EVSE now, and nothing will be until one of these instants."""
-        setpoint = view.connectors[evse_id].setpoint
+    def said_nothing_of_the_same(self, view: GuardView, evse_id: EvseId, session: Session) -> bool:
+        """Whether nothing is asked of an EVSE, as before: all that changed is what was metered."""
+        if view.at >= self.ends.get(evse_id, view.at) or evse_id in view.overdraws:
+            return False
+        return self.said.get(evse_id) == _said_of(view, evse_id, session)
+
+    def note_something_said(self, view: GuardView, evse_id: EvseId) -> None:
+        """An EVSE is asked for something, or may be at any time: it is looked at again."""
+        self.ends[evse_id] = view.at
+        self.said.pop(evse_id, None)
+
+    def note_nothing_said(self, view: GuardView, evse_id: EvseId, settings: ControlSettings) -> None:
+        """Nothing is asked of an EVSE, and nothing will be until some instant, unless what is known of it changes."""
+        connector, session = view.connectors[evse_id], view.sessions.get(evse_id)
+        if session is None or not connector.online:
+            self.ends[evse_id] = FOR_EVER
+            self.said.pop(evse_id, None)
+            return
+        setpoint = connector.setpoint
         instants = [self.plan_lasts_until]
         if setpoint is not None:
             instants += _looks_at([period.start for period in setpoint.periods], settings)
@@ -115,7 +135,8 @@ class _Quiet:
                 instants += [since + timedelta(seconds=wait_s), setpoint.sent_at + timedelta(seconds=wait_s)]
             instants += [setpoint.sent_at + timedelta(seconds=settings.answer_timeout_s)]
             instants += [setpoint.sent_at + timedelta(seconds=settings.least_interval_s)]
-        self.said[evse_id] = (_said_of(view, evse_id, session), first_after(view.at, instants))
+        self.ends[evse_id] = first_after(view.at, instants)
+        self.said[evse_id] = _said_of(view, evse_id, session)
 
 
 def _release(view: GuardView, connector: Connector) -> LimitCommand | None:

@@ -12,13 +12,14 @@ Without a memory every look comes to the same, only later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import compress
 from operator import is_not
 from typing import Any, TypeVar
 
 from optimizer.domain.charger import Connector
+from optimizer.domain.evolving import changed_between
 from optimizer.domain.ids import EvseId
 from optimizer.domain.session import Session
 
@@ -55,6 +56,9 @@ class ChangedEvses:
         if connectors is held and sessions is held_sessions:
             return []
         self._connectors, self._sessions = connectors, sessions
+        known, known_sessions = changed_between(held, connectors), changed_between(held_sessions, sessions)
+        if known is not None and known_sessions is not None:
+            return [evse_id for evse_id in dict.fromkeys((*known, *known_sessions)) if evse_id in connectors]
         if list(held) != list(connectors):
             return list(connectors)
         changed = dict.fromkeys(compress(connectors, map(is_not, connectors.values(), held.values())))
@@ -63,6 +67,28 @@ class ChangedEvses:
             others = [one for one in either if held_sessions.get(one) is not sessions.get(one)]
             changed.update((one, None) for one in others if one in connectors)
         return list(changed)
+
+
+class KeptEvses:
+    """The EVSEs of which something is true; only those are asked again of which something has changed."""
+
+    def __init__(self) -> None:
+        self._changed = ChangedEvses()
+        self._evse_ids: dict[EvseId, None] = {}
+
+    def those(
+        self,
+        connectors: Mapping[EvseId, Connector],
+        sessions: Mapping[EvseId, Session],
+        is_one: Callable[[EvseId], bool],
+    ) -> Collection[EvseId]:
+        """The EVSEs of which ``is_one`` is true; it must depend on connector and session alone."""
+        for evse_id in self._changed.take(connectors, sessions):
+            if is_one(evse_id):
+                self._evse_ids[evse_id] = None
+            else:
+                self._evse_ids.pop(evse_id, None)
+        return tuple(self._evse_ids)
 
 
 def first_after(at: datetime, instants: Iterable[datetime]) -> datetime:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from operator import is_not
 
 from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
-from optimizer.control.memory import ChangedEvses, GuardMemory
+from optimizer.control.memory import ChangedEvses, GuardMemory, KeptEvses
 from optimizer.control.phases import can_switch, open_phases
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, ExternalLimit, LimitState
 from optimizer.domain.event import GridEvent, GridEventStatus
-from optimizer.domain.ids import EvseId, SessionId
+from optimizer.domain.evolving import Evolving
+from optimizer.domain.ids import EvseId, SessionId, StationId
 from optimizer.domain.metering import MeterSample, SiteMeterReading
 from optimizer.domain.plan import Plan
 from optimizer.domain.reservation import ReservationStatus
 from optimizer.domain.series import PowerSeries, PriceSeries
-from optimizer.domain.session import Session
 from optimizer.domain.site import Site
-from optimizer.domain.snapshot import DemandState, SiteSnapshot
+from optimizer.domain.snapshot import DemandState, Occupancy, SiteSnapshot
 from optimizer.errors import SourceUnavailable
 from optimizer.ports import ChargerGateway, ForecastSource, Quantity, Stores, TariffSource
 
@@ -55,14 +54,14 @@ async def observe_guard(
 ) -> GuardView:
     """Read what the guard needs; with a ``memory`` of earlier looks only what has changed is worked out anew."""
     memory = memory or GuardMemory()
-    _, session_at, connectors = await _occupancy(site, stores, gateway, at, settings, memory)
+    seen = await _occupancy(site, stores, gateway, at, settings, memory)
     until = at + timedelta(seconds=settings.lookahead_s)
     events = await stores.grid_events.events(site.id, at, until + timedelta(microseconds=1))
     view = GuardView(
         at=at,
         site=site,
-        connectors=connectors,
-        sessions=session_at,
+        connectors=seen.connectors,
+        sessions=seen.session_at,
         grid_events=_not_cancelled(events),
         meter=await stores.meters.latest_site_reading(site.id),
         safe_kw=safe_kw,
@@ -89,7 +88,7 @@ async def observe(
     """
     end = at + timedelta(hours=settings.horizon_h)
     memory = memory or GuardMemory()
-    sessions, _, connectors = await _occupancy(site, stores, gateway, at, settings, memory)
+    seen = await _occupancy(site, stores, gateway, at, settings, memory)
     previous = await stores.plans.latest_plan(site.id)
     import_prices, export_prices, demand = await _prices(site, stores, sources, previous, at, end)
     meter = await stores.meters.latest_site_reading(site.id)
@@ -100,8 +99,8 @@ async def observe(
     return SiteSnapshot(
         at=at,
         site=site,
-        connectors=tuple(connectors.values()),
-        sessions=sessions,
+        connectors=tuple(seen.connectors.values()),
+        sessions=seen.sessions,
         reservations=tuple(held for held in reservations if held.status is ReservationStatus.RESERVED),
         grid_events=_not_cancelled(await stores.grid_events.events(site.id, at, end)),
         import_prices=import_prices,
@@ -119,16 +118,37 @@ _Stands = tuple[SessionId | None, bool, tuple[ExternalLimit, ...], tuple[int, ..
 
 
 @dataclass
-class _Occupancy:
-    """What was last read of the stations, and what it came to; the same mappings while nothing has changed."""
+class _Seen:
+    """What was last read of the stations, and what it came to; the same mapping while nothing has changed."""
 
     site: Site | None = None
-    stored: tuple[Connector, ...] = ()
-    known: Mapping[EvseId, Connector] = field(default_factory=dict)
-    sessions: tuple[Session, ...] = ()
-    session_at: Mapping[EvseId, Session] = field(default_factory=dict)
+    switching: tuple[EvseId, ...] = ()
+    evses_of: Mapping[StationId, Sequence[EvseId]] = field(default_factory=dict)
+    changed: ChangedEvses = field(default_factory=ChangedEvses)
+    online: frozenset[StationId] = frozenset()
+    others: Mapping[EvseId, tuple[ExternalLimit, ...]] = field(default_factory=dict)
     rows: dict[EvseId, tuple[Connector, _Stands]] = field(default_factory=dict)
-    connectors: Mapping[EvseId, Connector] = field(default_factory=dict)
+    connectors: Evolving[EvseId, Connector] = field(default_factory=Evolving)
+
+    def begin(self, site: Site) -> None:
+        """Forget everything, for another site stands there."""
+        self.site, self.changed, self.rows, self.connectors = site, ChangedEvses(), {}, Evolving()
+        self.switching = tuple(evse_id for evse_id, evse in site.evses.items() if can_switch(evse))
+        self.evses_of = {station.id: [evse.id for evse in station.evses] for station in site.stations}
+
+    def due(
+        self,
+        stored: Occupancy,
+        online: frozenset[StationId],
+        others: Mapping[EvseId, tuple[ExternalLimit, ...]],
+    ) -> Iterable[EvseId]:
+        """The EVSEs that may have changed; the phases that are open to a vehicle change by time, too."""
+        due = dict.fromkeys(self.changed.take(stored.connectors, stored.session_at))
+        for station_id in sorted(online ^ self.online):
+            due.update(dict.fromkeys(self.evses_of[station_id]))
+        due.update(dict.fromkeys((*others, *self.others, *self.switching)))
+        self.online, self.others = online, others
+        return due
 
 
 async def _occupancy(
@@ -138,34 +158,28 @@ async def _occupancy(
     at: datetime,
     settings: ControlSettings,
     memory: GuardMemory,
-) -> tuple[tuple[Session, ...], Mapping[EvseId, Session], Mapping[EvseId, Connector]]:
-    """All sessions, the vehicle at each EVSE that has one, and every EVSE as last known, ``online`` filled in."""
-    memo = memory.part(_Occupancy)
-    sessions = await stores.sessions.sessions(site.id, active_only=True)
-    stored = await stores.connectors.connectors(site.id)
+) -> Occupancy:
+    """The vehicles, and every EVSE as last known, with all that the stations' connections tell filled in."""
+    stored, memo = await stores.connectors.occupancy(site.id), memory.part(_Seen)
     if memo.site is not site:
-        memo.site, memo.rows, memo.connectors = site, {}, {}
-    if len(stored) != len(memo.stored) or any(map(is_not, stored, memo.stored)):
-        memo.stored, memo.known = stored, {connector.evse_id: connector for connector in stored}
-    if len(sessions) != len(memo.sessions) or any(map(is_not, sessions, memo.sessions)):
-        memo.sessions, memo.session_at = sessions, {session.evse_id: session for session in sessions}
-    online = {station.id: gateway.is_online(station.id) for station in site.stations}
-    external = gateway.external_limits
+        memo.begin(site)
+    online = frozenset(station.id for station in site.stations if gateway.is_online(station.id))
+    others = gateway.limits_of_others()
     fresh = {}
-    for evse_id, evse in site.evses.items():
-        session, before = memo.session_at.get(evse_id), memo.rows.get(evse_id)
-        held = memo.known[evse_id]
+    for evse_id in memo.due(stored, online, others):
+        evse, held, session = site.evses[evse_id], stored.connectors[evse_id], stored.session_at.get(evse_id)
         phases = None
         if can_switch(evse):
             willing = gateway.switches_phases(evse_id)
             phases = open_phases(evse, session, held, at, settings, willing=willing)
-        stands = (session.id if session is not None else None, online[evse.station_id], external(evse_id), phases)
+        session_id = session.id if session is not None else None
+        stands = (session_id, evse.station_id in online, others.get(evse_id, ()), phases)
+        before = memo.rows.get(evse_id)
         if before is None or held is not before[0] or stands != before[1]:
             memo.rows[evse_id] = (held, stands)
             fresh[evse_id] = _seen_connector(held, *stands)
-    if fresh:
-        memo.connectors = {**memo.connectors, **fresh}
-    return memo.sessions, memo.session_at, memo.connectors
+    memo.connectors = memo.connectors.evolved(fresh)
+    return replace(stored, connectors=memo.connectors)
 
 
 def _seen_connector(
@@ -188,20 +202,20 @@ class _Suspects:
     """EVSEs whose newest sample is above their limit."""
 
     settings: ControlSettings | None = None
-    changed: ChangedEvses = field(default_factory=ChangedEvses)
-    evse_ids: set[EvseId] = field(default_factory=set)
+    kept: KeptEvses = field(default_factory=KeptEvses)
 
 
 async def _overdraws(view: GuardView, stores: Stores, settings: ControlSettings) -> dict[EvseId, int]:
     """Samples in a row above the limit, only of EVSEs whose newest sample is above it; one look-up for all."""
     memo = view.memory.part(_Suspects)
     if memo.settings is not settings:
-        memo.settings, memo.changed, memo.evse_ids = settings, ChangedEvses(), set()
-    for evse_id in memo.changed.take(view.connectors, view.sessions):
+        memo.settings, memo.kept = settings, KeptEvses()
+
+    def is_suspect(evse_id: EvseId) -> bool:
         sample = view.connectors[evse_id].last_sample
-        is_suspect = sample is not None and _is_overdrawn(view, sample, settings)
-        (memo.evse_ids.add if is_suspect else memo.evse_ids.discard)(evse_id)
-    suspects = memo.evse_ids
+        return sample is not None and _is_overdrawn(view, sample, settings)
+
+    suspects = memo.kept.those(view.connectors, view.sessions, is_suspect)
     if not suspects:
         return {}
     start = view.at - timedelta(seconds=settings.tracking_window_s)

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from optimizer.control.bounds import bound_of, fallback_limit_kw, verified
 from optimizer.control.dispatch import dispatch
 from optimizer.control.guard import GuardDecision, decide
-from optimizer.control.memory import GuardMemory
+from optimizer.control.memory import GuardMemory, KeptEvses
 from optimizer.control.observe import observe_guard
 from optimizer.control.pauses import zero_stretches
 from optimizer.control.phases import doubted_order, order_of, ordered, watched_phases, without_refused
@@ -25,6 +25,7 @@ from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView, fresh_sample
 from optimizer.domain.charger import Connector, LimitCommand, LimitState, Setpoint
+from optimizer.domain.evolving import with_changes
 from optimizer.domain.ids import EvseId, SessionId, StationId, TransactionId
 from optimizer.domain.moment import Interval
 from optimizer.domain.plan import Plan
@@ -72,6 +73,7 @@ class LimitSender:
         self._on_pauses = on_pauses
         self._on_phases_switched = on_phases_switched
         self.memory = GuardMemory()
+        self._unproven = KeptEvses()
         self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site, deal_all=settings.deal_all_when_blind)
         self._turn = asyncio.Lock()
         self._newest: dict[EvseId, Setpoint] = {}
@@ -205,15 +207,12 @@ class LimitSender:
 
     async def _verify(self, view: GuardView) -> GuardView:
         """Keep the proof for every setpoint that the meter now shows to be kept, its number of phases included."""
-        waiting = {
-            evse_id: setpoint
-            for evse_id, connector in view.connectors.items()
-            if (setpoint := connector.setpoint) is not None
-            and (setpoint.state is LimitState.ACCEPTED or setpoint.phase_order is not None)
-        }
         proofs = {}
-        for evse_id, setpoint in waiting.items():
+        for evse_id in self._unproven.those(view.connectors, view.sessions, lambda one: _is_unproven(view, one)):
             connector = view.connectors[evse_id]
+            setpoint = connector.setpoint
+            if setpoint is None:
+                continue
             shown = verified(view, evse_id, self._settings) or setpoint
             if evse_id in view.sessions and shown.phase_order is not None:
                 sample = fresh_sample(connector, view.at, self._settings)
@@ -224,7 +223,7 @@ class LimitSender:
             if shown is not setpoint:
                 await self._stores.connectors.save_setpoint(shown)
                 proofs[evse_id] = replace(connector, setpoint=shown)
-        return replace(view, connectors={**view.connectors, **proofs}) if proofs else view
+        return replace(view, connectors=with_changes(view.connectors, proofs)) if proofs else view
 
     async def _start(
         self, commands: Sequence[LimitCommand], view: GuardView, decision: GuardDecision
@@ -315,3 +314,11 @@ class LimitSender:
         """Wait for answers, but not for a station that takes its time."""
         if tasks:
             await asyncio.wait(tasks, timeout=self._clock.wall_seconds(self._settings.reply_patience_s))
+
+
+def _is_unproven(view: GuardView, evse_id: EvseId) -> bool:
+    """Whether the meter has still to show that a limit is kept, or is watched for its number of phases."""
+    setpoint = view.connectors[evse_id].setpoint
+    if setpoint is None:
+        return False
+    return setpoint.state is LimitState.ACCEPTED or setpoint.phase_order is not None

@@ -90,10 +90,10 @@ class SleeperDesk:
 
     async def _sleepy(self) -> list[Session]:
         """Vehicles that currents did not wake, and that need to."""
-        sessions = await self._stores.sessions.sessions(self._site.id, active_only=True)
+        there = await self._stores.connectors.occupancy(self._site.id)
         return [
             one
-            for one in sessions
+            for one in there.sessions
             if not one.vehicle.wakes_after_pause and sleeps(one) and one.evse_id in self._site.evses
         ]
 

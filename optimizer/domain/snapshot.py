@@ -8,6 +8,7 @@ from datetime import datetime
 
 from optimizer.domain.charger import Connector
 from optimizer.domain.event import GridEvent
+from optimizer.domain.evolving import Evolving
 from optimizer.domain.ids import EvseId
 from optimizer.domain.metering import SiteMeterReading
 from optimizer.domain.plan import Plan
@@ -16,6 +17,18 @@ from optimizer.domain.series import PowerSeries, PriceSeries
 from optimizer.domain.session import Session
 from optimizer.domain.site import Site
 from optimizer.domain.tariff import DemandCharge
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """The EVSEs of a site and the vehicles at them, of one moment; what has not changed is the same object."""
+
+    sessions: tuple[Session, ...]
+    """Vehicles that are plugged in, in the order of plug-in."""
+    session_at: Evolving[EvseId, Session]
+    """The vehicle at each EVSE that has one; where two sessions were left open, the one that came last."""
+    connectors: Evolving[EvseId, Connector]
+    """Every EVSE of the site as last known; ``online`` is left to be filled in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,9 +89,9 @@ class _WayToStations:
         """End a transaction."""
         return await self.system.stop_charging(station_id, transaction_id)
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        """The limits that others set at an EVSE."""
-        return self.system.external_limits(evse_id)
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        """The limits that others set, of EVSEs that have any."""
+        return self.system.limits_of_others()
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         """Whether an EVSE may be told to change its number of phases."""

@@ -112,8 +112,8 @@ class OnlineGateway:
     def is_online(self, station_id: StationId) -> bool:
         return station_id == "A"
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        return ()
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        return {}
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -152,8 +152,8 @@ class Refusing:
     def is_online(self, station_id: StationId) -> bool:
         return station_id == "A"
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        return ()
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        return {}
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -21,6 +22,7 @@ from optimizer.domain.charger import (
 )
 from optimizer.domain.cost import CostComponent, CostLine, EnergyCostRecord, RecordStatus, SiteBill
 from optimizer.domain.event import GridEvent, GridEventInterval, GridEventKind, GridEventStatus
+from optimizer.domain.evolving import changed_between
 from optimizer.domain.ids import (
     CircuitId,
     EvseId,
@@ -53,6 +55,7 @@ from optimizer.domain.plan import (
 from optimizer.domain.reservation import Reservation, ReservationStatus
 from optimizer.domain.session import DepartureTarget, PriorityTier, Session, TargetSource, Vehicle
 from optimizer.domain.site import LimitSource, Phase
+from optimizer.domain.snapshot import Occupancy
 from optimizer.errors import Conflict, NotFound
 from optimizer.ports import Stores
 
@@ -425,6 +428,86 @@ SETPOINT = Setpoint(
     bound_before_kw=22.08,
     reason="site limit",
 )
+
+
+CHARGING = ConnectorReported(STATION, 1, ConnectorStatus.CHARGING, at(8))
+BEGINNING = TransactionBegun(STATION, 1, at(8), TokenId("token"), None, Decimal(1))
+
+STEPS: dict[str, Callable[[Stores], Awaitable[object]]] = {
+    "a vehicle comes": lambda stores: stores.sessions.save_session(session_of("one")),
+    "it is reported": lambda stores: stores.connectors.save_status(CHARGING),
+    "its transaction begins": lambda stores: stores.sessions.open_transaction(BEGINNING, session_of("one")),
+    "it is told a limit": lambda stores: stores.connectors.save_setpoint(SETPOINT),
+    "a safe default is installed": lambda stores: stores.connectors.save_safe_default(EVSE, 4.14),
+    "it is metered": lambda stores: stores.meters.add_samples([sample_at(9)], [SessionId("one")]),
+    "what was metered changes it": lambda stores: stores.meters.add_samples(
+        [sample_at(10)], [SessionId("one")], [replace(session_of("one"), energy_kwh=2.0)]
+    ),
+    "another one is left open there": lambda stores: stores.sessions.save_session(session_of("two", plugged_in=9.0)),
+    "one comes beside it that was plugged in before": lambda stores: stores.sessions.save_session(
+        session_of("three", plugged_in=7.0, evse_id=OTHER_EVSE)
+    ),
+    "the other one leaves": lambda stores: stores.sessions.save_session(
+        replace(session_of("two", plugged_in=9.0), unplugged_at=at(11))
+    ),
+    "it leaves": lambda stores: stores.sessions.save_session(replace(session_of("one"), unplugged_at=at(12))),
+    "nothing new is said": lambda stores: stores.connectors.save_status(CHARGING),
+}
+"""What changes the occupancy of a site, one after the other."""
+
+
+async def check_occupancy(stores: Stores) -> Occupancy:
+    """The occupancy, when it was found to say the same as everything else."""
+    found = await stores.connectors.occupancy(DEPOT)
+    assert found.sessions == await stores.sessions.sessions(DEPOT, active_only=True)
+    assert found.session_at == {session.evse_id: session for session in found.sessions}
+    assert list(found.connectors) == [EVSE, OTHER_EVSE]
+    for evse_id, connector in found.connectors.items():
+        assert await stores.connectors.connector(DEPOT, evse_id) == connector
+    for session in found.sessions:
+        assert await stores.sessions.session(session.id) == session
+    return found
+
+
+class TestOccupancy:
+    async def test_it_follows_every_write(self, stores: Stores) -> None:
+        before = await check_occupancy(stores)
+        for name, step in STEPS.items():
+            await step(stores)
+            after = await check_occupancy(stores)
+            for told, known in ((after.connectors, before.connectors), (after.session_at, before.session_at)):
+                differing = {key for key in {*told, *known} if told.get(key) is not known.get(key)}  # type: ignore[call-overload]
+                assert differing == set(changed_between(known, told) or ()), name  # type: ignore[misc]
+            assert (after != before) == (name != "nothing new is said"), name
+            before = after
+
+    async def test_all_that_is_written_between_two_looks_is_seen(self, stores: Stores) -> None:
+        await check_occupancy(stores)
+        for step in STEPS.values():
+            await step(stores)
+        found = await check_occupancy(stores)
+        assert [session.id for session in found.sessions] == ["three"]
+        assert found.connectors[EVSE].setpoint == SETPOINT
+
+    async def test_a_block_sees_what_it_wrote_and_nobody_after_it_what_it_took_back(self, stores: Stores) -> None:
+        await stores.sessions.save_session(session_of("one"))
+        before = await check_occupancy(stores)
+
+        async def take_back() -> None:
+            async with stores.together():
+                await stores.connectors.save_setpoint(SETPOINT)
+                await stores.sessions.save_session(replace(session_of("one"), unplugged_at=at(9)))
+                inside = await stores.connectors.occupancy(DEPOT)
+                assert (inside.sessions, inside.connectors[EVSE].setpoint) == ((), SETPOINT)
+                raise RuntimeError("never mind")
+
+        with pytest.raises(RuntimeError, match="never mind"):
+            await take_back()
+        assert await check_occupancy(stores) == before
+
+    async def test_an_unknown_site_is_not_found(self, stores: Stores) -> None:
+        with pytest.raises(NotFound, match="nowhere"):
+            await stores.connectors.occupancy(SiteId("nowhere"))
 
 
 class TestConnectors:

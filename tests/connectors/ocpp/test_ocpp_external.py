@@ -19,7 +19,7 @@ def text(at) -> str:
 
 def connector_of(bench) -> Connector:
     """The connector as control sees it."""
-    limits = bench.system.external_limits(EVSE)
+    limits = bench.system.limits_of_others().get(EVSE, ())
     return Connector(EVSE, StationId("S201"), online=True, status=ConnectorStatus.CHARGING, external_limits=limits)
 
 
@@ -80,7 +80,7 @@ async def test_tightest_of_several_holds_until_it_is_cleared(bench) -> None:
     await station.call("NotifyChargingLimit", notified("SO", None, "W", ((0, 4000),)))
     assert bound_kw_at(bench, bench.clock.at) == 4.0
     at = bench.clock.at
-    (ours, theirs) = bench.system.external_limits(EVSE)
+    (ours, theirs) = bench.system.limits_of_others()[EVSE]
     assert {ours.source, theirs.source} == {"EMS", "SO"}
     assert connector_of(bench).external_bound(at) == (4.0, "SO"), "a bound has a source"
     assert bench.events.of("limits_told") == ["S201", "S201"], "plans are made anew"

@@ -144,8 +144,8 @@ class SimGateway:
         self.stopped.append(transaction_id)
         return LimitReply(LimitState.ACCEPTED)
 
-    def external_limits(self, evse_id: EvseId) -> tuple[ExternalLimit, ...]:
-        return self.external.get(evse_id, ())
+    def limits_of_others(self) -> Mapping[EvseId, tuple[ExternalLimit, ...]]:
+        return self.external
 
     def switches_phases(self, evse_id: EvseId) -> bool:
         return self._stations[evse_id].online

@@ -293,3 +293,13 @@ def test_a_limit_that_was_not_taken_is_told_again_though_the_plan_leaves_its_sta
     without = plan_of(NOW, SITE, {})
     commands = dispatch(view, without, SETTINGS)
     assert [amperes(command.periods) for command in commands] == ([[(0, 10.0), (60, 6.0)]] if told else [])
+
+
+def test_a_station_that_comes_back_is_asked_for_what_waited() -> None:
+    online = view_of(SITE, sessions=(session_at("a"),))
+    away = replace(online, connectors={EVSE: replace(online.connectors[EVSE], online=False)})
+    asked = plan(7.0, 7.0, 7.0, 7.0)
+    assert dispatch(away, asked, SETTINGS) == ()
+    assert dispatch(replace(away, at=NOW + seconds(1)), asked, SETTINGS) == ()
+    (command,) = dispatch(replace(online, at=NOW + seconds(2), memory=away.memory), asked, SETTINGS)
+    assert command.evse_id == EVSE
