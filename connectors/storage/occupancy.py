@@ -41,6 +41,10 @@ _State = tuple[str, SessionId | None, str | None, float | None, str | None]
 """Status, session, setpoint, safe default [kW] and last sample of an EVSE, as stored."""
 
 
+_Stored = tuple[str | None, float | None, str | None]
+"""Setpoint as JSON, safe default [kW] and last sample as JSON of an EVSE."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """What the database holds of some EVSEs."""
@@ -49,8 +53,8 @@ class _Rows:
     """Last reported state of each EVSE number at its station."""
     sessions: Mapping[EvseId, Sequence[tuple[SessionId, str]]]
     """Vehicles that are there, each with its session's JSON, in the order of plug-in."""
-    states: Mapping[EvseId, tuple[str | None, float | None, str | None]]
-    """Setpoint as JSON, safe default [kW], last sample as JSON."""
+    states: Mapping[EvseId, _Stored]
+    """What is known of each EVSE besides."""
 
 
 class SiteOccupancy:
@@ -260,9 +264,7 @@ def _sessions(
     return found
 
 
-def _states(
-    connection: Connection, evse_ids: Sequence[EvseId] | None
-) -> dict[EvseId, tuple[str | None, float | None, str | None]]:
+def _states(connection: Connection, evse_ids: Sequence[EvseId] | None) -> dict[EvseId, _Stored]:
     """Setpoint, safe default [kW] and last sample of each EVSE, as stored."""
     state = EVSE_STATE.c
     query = select(state.evse_id, state.setpoint, state.safe_default_kw, state.last_sample)
