@@ -56,6 +56,8 @@ class CourseFigures:
     """Plans that a heuristic had to make in the solver's place."""
     wall_s: float
     """How long the replay took [s]."""
+    processor_s: float
+    """Processor time that it took [s]."""
     same_energy_optimum_cost: Decimal | None = None
     """What the offline optimum pays for no more energy than was delivered here; ``None``: as good as all was."""
 
@@ -109,7 +111,8 @@ def figures_of(course: Course, scenario: Scenario) -> CourseFigures:
         solve_s_p50=float(np.quantile(solve_s, 0.5)),
         solve_s_p99=float(np.quantile(solve_s, 0.99)),
         fallbacks=course.planning.fallbacks,
-        wall_s=course.wall_s,
+        wall_s=course.spent.wall_s,
+        processor_s=course.spent.processor_s,
     )
 
 
@@ -173,6 +176,7 @@ def as_json(figures: CourseFigures, baselines: Baselines) -> dict[str, Any]:
         "solve_s_p50": round(figures.solve_s_p50, 6),
         "solve_s_p99": round(figures.solve_s_p99, 6),
         "wall_s": round(figures.wall_s, 3),
+        "processor_s": round(figures.processor_s, 3),
         "fallbacks": figures.fallbacks,
     }
 

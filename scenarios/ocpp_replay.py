@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from time import perf_counter
 
 from aiohttp import ClientSession, web
 
@@ -53,6 +52,7 @@ from scenarios.station_settings import OcppVersion, StationSettings
 from scenarios.station_state import Visit
 from scenarios.stays import as_kept
 from scenarios.stepped_control import stated_problem, tell_lending
+from scenarios.stopwatch import Spent, Stopwatch
 from scenarios.strategies import MILP, UNCONTROLLED, Strategy, strategy_of
 from scenarios.timeline import Happening, HappeningKind, timeline_of
 from scenarios.virtual_site import VirtualSite, alternating_settings
@@ -113,7 +113,7 @@ def run_over_ocpp(
 async def _live(
     scenario: Scenario, strategy: str, speed: float, on_progress: Progress, is_interrupted: Callable[[], bool]
 ) -> Course:
-    begun_s = perf_counter()
+    watch = Stopwatch()
     ahead_s = CONNECT_WALL_S + CONNECT_WALL_S_EACH * len(scenario.site.stations)
     clock = AcceleratedClock(scenario.start, wall_time() + timedelta(seconds=ahead_s), speed)
     control = _WiredControl(scenario, strategy_of(strategy, scenario.planning, _step_minutes(scenario)), clock)
@@ -132,7 +132,7 @@ async def _live(
         replay = _WiredReplay(scenario, virtual, control, clock)
         async with virtual.running(), living([control.run()]):
             is_complete = await replay.play(on_progress, is_interrupted)
-        return replay.course(strategy, perf_counter() - begun_s, is_complete=is_complete)
+        return replay.course(strategy, watch.spent, is_complete=is_complete)
 
 
 def _step_minutes(scenario: Scenario) -> int:
@@ -452,7 +452,7 @@ class _WiredReplay:
             guest.stay.session.stay_h, guest.visit.vehicle.taken_kwh, was_full=guest.visit.vehicle.is_full
         )
 
-    def course(self, strategy: str, wall_s: float, *, is_complete: bool) -> Course:
+    def course(self, strategy: str, spent: Spent, *, is_complete: bool) -> Course:
         """What happened."""
         plant, surroundings = self._virtual.plant, self._scenario.surroundings
         return Course(
@@ -462,7 +462,7 @@ class _WiredReplay:
             violations=plant.audit.violations,
             planning=self._control.log.closed(),
             setpoint_changes=self._control.wire.limits_sent,
-            wall_s=wall_s,
+            spent=spent,
             until=self._until,
             is_complete=is_complete,
             battery_drained_kwh=self._control.battery.drained_kwh if self._control.battery is not None else 0.0,

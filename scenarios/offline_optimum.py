@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from scenarios.limit_audit import balanced_currents_a_per_kw, unit_currents_a_pe
 from scenarios.outcomes import Course, PlanningLog, StayOutcome, StepSeries
 from scenarios.replay_bill import Pricing
 from scenarios.scenario import Scenario, Stay
+from scenarios.stopwatch import Spent, Stopwatch
 from scenarios.strategies import OFFLINE_OPTIMUM
 
 LONGEST_SOLVE_S = 600.0
@@ -88,12 +88,12 @@ def solve_offline(scenario: Scenario, most_kwh: Mapping[str, float] | None = Non
     Raises:
         PlanningFailed: The problem is too large for the time allowed.
     """
-    begun_s = perf_counter()
+    watch = Stopwatch()
     draws = _draws(scenario)
     pricing = Pricing(scenario, draws.steps)
     optimum = _OfflineProblem(scenario, draws, pricing, most_kwh or {})
     values = optimum.solve()
-    return _course(scenario, draws, optimum, values, perf_counter() - begun_s)
+    return _course(scenario, draws, optimum, values, watch.spent)
 
 
 def _draws(scenario: Scenario) -> _Draws:
@@ -370,7 +370,7 @@ class _OfflineProblem:
         return found
 
 
-def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values: FloatArray, wall_s: float) -> Course:
+def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values: FloatArray, spent: Spent) -> Course:
     model, step_h = optimum.model, scenario.step / timedelta(hours=1)
     energy_kwh = values[model.columns["power_kw"].span] * draws.hours
     delivered_kwh = np.bincount(draws.stay, energy_kwh * draws.stored_share, minlength=len(scenario.stays))
@@ -401,9 +401,9 @@ def _course(scenario: Scenario, draws: _Draws, optimum: _OfflineProblem, values:
         ),
         series=series,
         violations=(),
-        planning=PlanningLog((scenario.start,), (wall_s,)),
+        planning=PlanningLog((scenario.start,), (spent.wall_s,)),
         setpoint_changes=0,
-        wall_s=wall_s,
+        spent=spent,
         until=scenario.start + draws.steps * scenario.step,
         is_complete=True,
         battery_drained_kwh=drained_kwh,

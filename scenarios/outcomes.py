@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.limit_audit import Violation
+from scenarios.stopwatch import Spent
 
 FloatArray = NDArray[np.float64]
 
@@ -125,8 +126,8 @@ class Course:
     """How planning went."""
     setpoint_changes: int
     """Limits that stations were sent."""
-    wall_s: float
-    """How long it took [s]."""
+    spent: Spent
+    """What it took."""
     until: datetime
     """How far it came [UTC]."""
     is_complete: bool

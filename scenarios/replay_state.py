@@ -26,6 +26,7 @@ from scenarios.plant import Plant
 from scenarios.power_trace import PowerTrace
 from scenarios.scenario import Scenario, Stay
 from scenarios.simulated_site import SimulatedSite
+from scenarios.stopwatch import NOTHING_SPENT
 from scenarios.vehicle_model import PluggedVehicle
 
 
@@ -37,7 +38,7 @@ class ReplayClock(Clock, Protocol):
         ...
 
 
-FORMAT = "chargehorizon replay 1"
+FORMAT = "chargehorizon replay 2"
 """First entry of a kept state; another number cannot be read."""
 
 
@@ -153,7 +154,7 @@ class ReplayState:
         self.look_again_at: datetime | None = None
         self.was_active = False
         self.next_step_at = scenario.start
-        self.spent_s = 0.0
+        self.spent = NOTHING_SPENT
         self.is_over = False
 
     def save(self, path: Path) -> None:

@@ -16,12 +16,12 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from time import perf_counter
 
 from scenarios.outcomes import Course, StayOutcome
 from scenarios.replay_state import PresentCar, ReplayState, kept_state
 from scenarios.scenario import REMEMBERED, Scenario
 from scenarios.stepped_control import SteppedControl
+from scenarios.stopwatch import Spent, Stopwatch
 from scenarios.strategies import UNCONTROLLED, Watcher, nobody_watches, strategy_of
 from scenarios.timeline import Happening, HappeningKind, timeline_of
 
@@ -100,21 +100,17 @@ def run_course(
     Raises:
         InvalidInput: There is no such strategy, or the kept state is of something else.
     """
-    begun_s = perf_counter()
+    watch = Stopwatch()
     if resume and kept_in is not None and kept_in.exists():
         state = kept_state(kept_in, scenario, strategy)
         is_new = False
     else:
         state, is_new = ReplayState(scenario, strategy, VirtualClock(scenario.start)), True
+    watch.go_on_from(state.spent)
     replay = _Replay(scenario, strategy, state, on_plan, is_new=is_new)
-    before_s = replay.state.spent_s
-
-    def spent_s() -> float:
-        return before_s + perf_counter() - begun_s
-
     if not replay.state.is_over:
-        _run(replay.run(on_progress, is_interrupted, kept_in, spent_s))
-    return replay.course(spent_s())
+        _run(replay.run(on_progress, is_interrupted, kept_in, watch))
+    return replay.course(watch.spent)
 
 
 def _run(work: Coroutine[None, None, None]) -> None:
@@ -150,28 +146,28 @@ class _Replay:
         on_progress: Progress,
         is_interrupted: Callable[[], bool],
         kept_in: Path | None,
-        spent_s: Callable[[], float],
+        watch: Stopwatch,
     ) -> None:
         """Go on to the end, or until interrupted."""
         if self._is_new and self._control is not None:
             await self._control.begin()
-        kept_at_s = spent_s()
+        kept_at_s = watch.spent.wall_s
         while (instant := self._next_instant()) is not None:
             if is_interrupted():
-                self._keep(kept_in, spent_s())
+                self._keep(kept_in, watch)
                 return
             await self._live(instant)
             on_progress(self._share_done(instant))
-            if spent_s() - kept_at_s > KEPT_EVERY_S:
-                self._keep(kept_in, spent_s())
-                kept_at_s = spent_s()
+            if watch.spent.wall_s - kept_at_s > KEPT_EVERY_S:
+                self._keep(kept_in, watch)
+                kept_at_s = watch.spent.wall_s
         await self._close()
-        self._keep(kept_in, spent_s())
+        self._keep(kept_in, watch)
         on_progress(1.0)
 
-    def _keep(self, path: Path | None, spent_s: float) -> None:
+    def _keep(self, path: Path | None, watch: Stopwatch) -> None:
         if path is not None:
-            self.state.spent_s = spent_s
+            self.state.spent = watch.spent
             self.state.save(path)
 
     def _share_done(self, instant: datetime) -> float:
@@ -313,7 +309,7 @@ class _Replay:
         state.present.clear()
         state.is_over = True
 
-    def course(self, wall_s: float) -> Course:
+    def course(self, spent: Spent) -> Course:
         """What happened so far."""
         state, scenario = self.state, self._scenario
         state.recorder.take(state.site.plant, state.site.plant.settled_at)
@@ -326,7 +322,7 @@ class _Replay:
             violations=state.site.plant.audit.violations,
             planning=state.log.closed(),
             setpoint_changes=state.site.limits_taken,
-            wall_s=wall_s,
+            spent=spent,
             until=state.clock.now(),
             is_complete=state.is_over,
             battery_drained_kwh=state.site.battery.drained_kwh if state.site.battery is not None else 0.0,

@@ -36,9 +36,10 @@ KEYS = [
     "solve_s_p50",
     "solve_s_p99",
     "wall_s",
+    "processor_s",
     "fallbacks",
 ]
-MEASURED = {"wall_s", "solve_s_p50", "solve_s_p99"}
+MEASURED = {"wall_s", "processor_s", "solve_s_p50", "solve_s_p99"}
 
 
 @pytest.fixture(autouse=True)
