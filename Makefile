@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench golden study near-slots month memory load faults clean
+.PHONY: demo test lint bench golden study near-slots month speed memory load faults clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,9 @@ study: $(STAMP)
 
 month: $(STAMP)
 	$(BIN)/python -m scenarios.studies.rolling_month --figure docs/month_replayed.svg
+
+speed: $(STAMP)
+	$(BIN)/python -m scenarios.studies.replay_speed
 
 memory: $(STAMP)
 	$(BIN)/python -m scenarios.studies.year_memory
