@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -21,6 +21,9 @@ from optimizer.domain.ids import EvseId, SessionId
 from optimizer.domain.plan import BindingKind, BindingReason, Plan, SessionPlan
 from optimizer.domain.session import Session
 from optimizer.domain.site import Site
+
+HELD_KW = 0.7
+"""A limit this little below one that others set is held by it: whole amperes of three phases are coarse [kW]."""
 
 _TEXTS = {
     BindingKind.CHARGER_LIMIT: "at the charger's limit",
@@ -198,7 +201,7 @@ def _planned(
         reason = "the limit in force, which the station has not confirmed"
     else:
         periods, phases, lasts = _as_planned(view, connector, session, plan, session_plan, settings)
-        reason = reason_text(_reason_at(plan, session_plan, view.at))
+        reason = _held_by_others(connector, periods, view.at) or reason_text(_reason_at(plan, session_plan, view.at))
     if not periods or not (phases != told or _is_due(view, connector, session, periods, settings)):
         return None, lasts
     if rest is Rest.FROM_RAISES and (phases != told or not _lowers(view, connector, periods, settings)):
@@ -389,6 +392,14 @@ def _is_due(
 def _reason_at(plan: Plan, session_plan: SessionPlan, at: datetime) -> BindingReason | None:
     index = plan.slot_at(at)
     return session_plan.reasons[index] if index is not None and index < len(session_plan.reasons) else None
+
+
+def _held_by_others(connector: Connector, periods: Sequence[LimitPeriod], at: datetime) -> str:
+    """Who set a limit at the station that leaves no more than is asked for; empty where nobody did."""
+    bound = connector.external_bound(at)
+    if bound is None or periods[0].limit_kw < bound[0] - HELD_KW:
+        return ""
+    return f"held at {bound[0]:.1f} kW by a limit that others set at the station ({bound[1]})"
 
 
 def reason_text(reason: BindingReason | None) -> str:

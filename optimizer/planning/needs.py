@@ -81,16 +81,20 @@ def modes_of(
         evse: Where it stands.
         session: What is known of it.
         settings: Margins.
-        external_kw: What others permit at the EVSE [kW].
+        external_kw: What others permit at the EVSE, on all of its current paths [kW].
         open_phases: Numbers of phases that it may be on, the present one first; ``None``: all that it can.
     """
-    most_kw = min(inf if session.vehicle.max_power_kw is None else session.vehicle.max_power_kw, external_kw)
+    most_kw = inf if session.vehicle.max_power_kw is None else session.vehicle.max_power_kw
     least_a = min(max(evse.min_current_a, session.vehicle.min_current_a or 0.0), evse.max_current_a)
+    most_a = min(evse.max_current_a, evse.current_a(external_kw)) if external_kw < inf else evse.max_current_a
+    if most_a < least_a:
+        # Nothing flows at less than the least current; what is permitted is told as it is.
+        most_a, most_kw = evse.max_current_a, min(most_kw, external_kw)
     used = _phases_used(evse, session)
     numbers: tuple[int, ...] = (len(used),)
     if evse.phase_switching and evse.wiring is Wiring.LINE_TO_NEUTRAL and len(used) > 1:
         numbers = tuple(min(count, len(used)) for count in open_phases or (len(used), 1))
-    modes = [_mode(evse, used[:count], least_a, most_kw) for count in sorted(numbers, reverse=True)]
+    modes = [_mode(evse, used[:count], least_a, most_a, most_kw) for count in sorted(numbers, reverse=True)]
     if session.accepted_power_kw is None:
         return tuple(modes)
     accepted_kw = session.accepted_power_kw + settings.acceptance_margin_kw
@@ -98,9 +102,9 @@ def modes_of(
     return tuple(_accepting(mode, accepted_kw * max(1.0, len(mode.phases) / numbers[0])) for mode in modes)
 
 
-def _mode(evse: Evse, phases: tuple[Phase, ...], least_a: float, most_kw: float) -> PhaseMode:
+def _mode(evse: Evse, phases: tuple[Phase, ...], least_a: float, most_a: float, most_kw: float) -> PhaseMode:
     return PhaseMode(
-        max_current_a=evse.max_current_a,
+        max_current_a=most_a,
         phases=phases,
         wiring=evse.wiring,
         voltage_v=evse.voltage_v,

@@ -152,7 +152,7 @@ async def governed(
     """A station that has reached a service of its own."""
     clock, world = ManualClock(NOON), World()
     made = [
-        Evse(EvseId(f"E{number}"), STATION, number, CircuitId("c"), max_current_a=32.0, **(evse or {}))
+        Evse(EvseId(f"E{number}"), STATION, number, CircuitId("c"), **{"max_current_a": 32.0, **(evse or {})})
         for number in range(1, evses + 1)
     ]
     station = Station(STATION, tuple(made))

@@ -119,6 +119,14 @@ class Visited:
     async def told(self) -> None:
         await self.until(lambda: len(self.station.core.outbox) == 0)
 
+    async def say(self, action: str, payload: dict[str, Any]) -> Any:
+        """The station says something out of its turn; gives the answer."""
+        answers: list[Any] = []
+        self.station.core.tell((action, lambda: payload), answered=answers.append)
+        self.station._wake()
+        await self.until(lambda: answers)
+        return answers[0]
+
     async def cut_off(self) -> None:
         """The connection is lost and none is made again."""
         self.living.cancel()
