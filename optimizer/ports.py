@@ -6,7 +6,7 @@ and the stores. Every store call is atomic; what a call has returned from is dur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -258,9 +258,9 @@ class MeterStore(Protocol):
         ...
 
     async def station_samples(
-        self, site_id: SiteId, start: datetime, end: datetime
+        self, site_id: SiteId, start: datetime, end: datetime, *, evse_ids: Collection[EvseId] | None = None
     ) -> tuple[tuple[MeterSample, SessionId | None], ...]:
-        """All samples of a site's stations in ``[start, end]`` by time, each with its session."""
+        """All samples of a site's stations in ``[start, end]`` by time, or of some EVSEs, each with its session."""
         ...
 
     async def add_site_reading(self, reading: SiteMeterReading) -> None:

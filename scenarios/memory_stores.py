@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -311,12 +311,13 @@ class MemoryMeterStore:
         return tuple(self._of_session.get(session_id, ()))
 
     async def station_samples(
-        self, site_id: SiteId, start: datetime, end: datetime
+        self, site_id: SiteId, start: datetime, end: datetime, *, evse_ids: Collection[EvseId] | None = None
     ) -> tuple[tuple[MeterSample, SessionId | None], ...]:
-        """All samples of a site's stations in ``[start, end]`` by time."""
+        """All samples of a site's stations in ``[start, end]`` by time, or of some EVSEs."""
         kept = self._of_site.get(site_id, [])
         first = bisect_left(kept, start, key=_pair_instant)
-        return tuple(kept[first : bisect_right(kept, end, key=_pair_instant)])
+        found = kept[first : bisect_right(kept, end, key=_pair_instant)]
+        return tuple(found if evse_ids is None else [pair for pair in found if pair[0].evse_id in evse_ids])
 
     async def add_site_reading(self, reading: SiteMeterReading) -> None:
         """Add a reading of the site meter; a repeat changes nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Delete, Row, Table, delete, func, literal, select, tuple_
 
 from connectors.storage.codec import CIRCUITS_JSON, SAMPLE_JSON
+from connectors.storage.occupancy import MOST_NAMED
 from connectors.storage.session_store import save_session
 from connectors.storage.statements import fetched, insert_all_new, insert_new, upsert
 from connectors.storage.tables import EVSE_STATE, METER_SAMPLE, SESSION, SITE_READING
@@ -53,17 +54,18 @@ class DatabaseMeterStore:
         return await self._transactions.read(partial(fetched, query=query, convert=_sample))
 
     async def station_samples(
-        self, site_id: SiteId, start: datetime, end: datetime
+        self, site_id: SiteId, start: datetime, end: datetime, *, evse_ids: Collection[EvseId] | None = None
     ) -> tuple[tuple[MeterSample, SessionId | None], ...]:
-        """All samples of a site's stations in ``[start, end]`` by time, each with its session."""
-        query = (
-            select(METER_SAMPLE)
-            .where(METER_SAMPLE.c.site_id == site_id, METER_SAMPLE.c.at.between(start, end))
-            .order_by(*_BY_TIME)
+        """All samples of a site's stations in ``[start, end]`` by time, or of some EVSEs, each with its session."""
+        query = select(METER_SAMPLE).where(METER_SAMPLE.c.site_id == site_id, METER_SAMPLE.c.at.between(start, end))
+        if evse_ids is not None and len(evse_ids) <= MOST_NAMED:
+            query = query.where(METER_SAMPLE.c.evse_id.in_(evse_ids))
+        found = await self._transactions.read(
+            partial(fetched, query=query.order_by(*_BY_TIME), convert=lambda row: (_sample(row), row.session_id))
         )
-        return await self._transactions.read(
-            partial(fetched, query=query, convert=lambda row: (_sample(row), row.session_id))
-        )
+        if evse_ids is None or len(evse_ids) <= MOST_NAMED:
+            return found
+        return tuple([pair for pair in found if pair[0].evse_id in evse_ids])
 
     async def add_site_reading(self, reading: SiteMeterReading) -> None:
         """Add a reading of the site meter; a repeat of site and time changes nothing."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
-from optimizer.control.memory import ChangedEvses, GuardMemory, KeptEvses
+from optimizer.control.memory import FOR_EVER, ChangedEvses, GuardMemory, KeptEvses
 from optimizer.control.phases import can_switch, open_phases
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
@@ -199,35 +199,47 @@ def _not_cancelled(events: tuple[GridEvent, ...]) -> tuple[GridEvent, ...]:
 
 @dataclass
 class _Suspects:
-    """EVSEs whose newest sample is above their limit."""
+    """EVSEs whose newest sample is above their limit, and how many in a row are, until one of them is too old."""
 
     settings: ControlSettings | None = None
     kept: KeptEvses = field(default_factory=KeptEvses)
+    changed: ChangedEvses = field(default_factory=ChangedEvses)
+    counts: dict[EvseId, tuple[int, datetime]] = field(default_factory=dict)
+
+    def begin(self, settings: ControlSettings) -> None:
+        """Forget everything, for something else was chosen."""
+        self.settings, self.kept, self.changed, self.counts = settings, KeptEvses(), ChangedEvses(), {}
+
+    def to_count(self, view: GuardView, suspects: Iterable[EvseId]) -> set[EvseId]:
+        """The EVSEs whose samples are to be counted anew."""
+        for evse_id in self.changed.take(view.connectors, view.sessions):
+            self.counts.pop(evse_id, None)
+        return {one for one in suspects if one not in self.counts or view.at > self.counts[one][1]}
 
 
 async def _overdraws(view: GuardView, stores: Stores, settings: ControlSettings) -> dict[EvseId, int]:
     """Samples in a row above the limit, only of EVSEs whose newest sample is above it; one look-up for all."""
     memo = view.memory.part(_Suspects)
     if memo.settings is not settings:
-        memo.settings, memo.kept = settings, KeptEvses()
+        memo.begin(settings)
 
     def is_suspect(evse_id: EvseId) -> bool:
         sample = view.connectors[evse_id].last_sample
         return sample is not None and _is_overdrawn(view, sample, settings)
 
     suspects = memo.kept.those(view.connectors, view.sessions, is_suspect)
-    if not suspects:
-        return {}
-    start = view.at - timedelta(seconds=settings.tracking_window_s)
-    counts = dict.fromkeys(suspects, 0)
-    unbroken = set(suspects)
-    for sample, _ in reversed(await stores.meters.station_samples(view.site.id, start, view.at)):
-        if sample.evse_id not in unbroken or sample.power_kw is None:
-            continue
-        if _is_overdrawn(view, sample, settings):
-            counts[sample.evse_id] += 1
-        else:
-            unbroken.discard(sample.evse_id)
+    if unbroken := memo.to_count(view, suspects):
+        window = timedelta(seconds=settings.tracking_window_s)
+        found = await stores.meters.station_samples(view.site.id, view.at - window, view.at, evse_ids=unbroken)
+        memo.counts.update(dict.fromkeys(unbroken, (0, FOR_EVER)))
+        for sample, _ in reversed(found):
+            if sample.evse_id not in unbroken or sample.power_kw is None:
+                continue
+            if _is_overdrawn(view, sample, settings):
+                memo.counts[sample.evse_id] = (memo.counts[sample.evse_id][0] + 1, sample.at + window)
+            else:
+                unbroken.discard(sample.evse_id)
+    counts = {evse_id: memo.counts[evse_id][0] for evse_id in suspects}
     return {evse_id: count for evse_id, count in counts.items() if count}
 
 

@@ -359,6 +359,16 @@ class TestMeterSamples:
         found = await stores.meters.station_samples(DEPOT, at(8), at(10))
         assert found == tuple(zip(inside, assigned, strict=True))
 
+    @pytest.mark.parametrize("most_named", [500, 0], ids=["few are named", "of many all are read"])
+    async def test_samples_of_some_evses_are_told_apart(
+        self, stores: Stores, most_named: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("connectors.storage.meter_store.MOST_NAMED", most_named)
+        await stores.meters.add_samples([sample_at(8), sample_at(9, evse_id=OTHER_EVSE), sample_at(10)], [None] * 3)
+        found = await stores.meters.station_samples(DEPOT, at(0), at(24), evse_ids={EVSE})
+        assert [sample for sample, _ in found] == [sample_at(8), sample_at(10)]
+        assert await stores.meters.station_samples(DEPOT, at(0), at(24), evse_ids=set()) == ()
+
     async def test_each_sample_needs_its_session_or_none(self, stores: Stores) -> None:
         with pytest.raises(ValueError, match="zip"):
             await stores.meters.add_samples([sample_at(8), sample_at(9)], [None])

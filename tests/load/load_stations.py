@@ -19,7 +19,9 @@ SETTINGS = {
     "ChargingScheduleAllowedChargingRateUnit": "Current,Power",
     "ChargingScheduleMaxPeriods": "24",
 }
-POWER_W = 11040
+GREATEST_A = 16.0
+W_PER_A = 690.0
+"""Three phases of 230 V [W/A]."""
 QUICK_ROUNDS = 9
 """More meter values than are remembered of any meter."""
 QUICKER = 6.0
@@ -52,8 +54,10 @@ class LoadStation:
         self._http = http
         self._waits = waits
         self._transaction_id: int | None = None
-        self._register_wh = 1_000_000
-        self._begun_s = 0.0
+        self._register_wh = 1_000_000.0
+        self._metered_s = time.monotonic()
+        self._current_a = GREATEST_A
+        self._lowered: asyncio.TimerHandle | None = None
         self._numbers = 0
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._socket: ClientWebSocketResponse | None = None
@@ -69,8 +73,8 @@ class LoadStation:
         status = {"connectorId": 1, "errorCode": "NoError", "status": "Charging", "timestamp": now}
         await self.ask("StatusNotification", status)
         if self._transaction_id is None:
-            begun = {"connectorId": 1, "idTag": "LOAD", "meterStart": self._register_wh, "timestamp": now}
-            self._begun_s = time.monotonic()
+            begun = {"connectorId": 1, "idTag": "LOAD", "meterStart": round(self._register_wh), "timestamp": now}
+            self._metered_s = time.monotonic()
             self._transaction_id = (await self.ask("StartTransaction", begun))["transactionId"]
         self.is_settled = True
 
@@ -136,23 +140,59 @@ class LoadStation:
                 {"key": key, "readonly": False, "value": SETTINGS[key]} for key in payload["key"] if key in SETTINGS
             ]
             return {"configurationKey": known, "unknownKey": [key for key in payload["key"] if key not in SETTINGS]}
-        self.profiles += action == "SetChargingProfile"
+        if action == "SetChargingProfile":
+            self.profiles += 1
+            self._obey(payload["csChargingProfiles"])
         return {"status": "Accepted"}
+
+    def _obey(self, profile: dict[str, Any]) -> None:
+        """Draw what a plan permits now, and less when its next period begins; profiles of other layers permit it all."""
+        if profile["chargingProfilePurpose"] != "TxProfile":
+            return
+        schedule = profile["chargingSchedule"]
+        a_per_unit = 1.0 if schedule["chargingRateUnit"] == "A" else 1.0 / W_PER_A
+        begun_at = datetime.fromisoformat(schedule.get("startSchedule") or datetime.now(UTC).isoformat())
+        passed_s = (datetime.now(UTC) - begun_at).total_seconds()
+        if self._lowered is not None:
+            self._lowered.cancel()
+            self._lowered = None
+        limit_a = GREATEST_A
+        for period in schedule["chargingSchedulePeriod"]:
+            if period["startPeriod"] > passed_s:
+                wait_s, later_a = period["startPeriod"] - passed_s, period["limit"] * a_per_unit
+                self._lowered = asyncio.get_running_loop().call_later(wait_s, self._draw, later_a)
+                break
+            limit_a = period["limit"] * a_per_unit
+        self._draw(limit_a)
+
+    def _draw(self, limit_a: float) -> None:
+        """Draw as much as a limit permits from now on."""
+        self._meter()
+        self._current_a = min(GREATEST_A, limit_a)
+
+    def _meter(self) -> float:
+        """The register now [Wh]."""
+        now_s = time.monotonic()
+        self._register_wh += self._current_a * W_PER_A * (now_s - self._metered_s) / 3600
+        self._metered_s = now_s
+        return self._register_wh
 
     def _meter_values(self) -> dict[str, Any]:
         """Twelve samples."""
-        register_wh = self._register_wh + POWER_W * (time.monotonic() - self._begun_s) / 3600
+        register_wh, current_a = self._meter(), f"{self._current_a:.1f}"
+        power_w = self._current_a * W_PER_A
         values = [
             {"value": value, "measurand": measurand, "phase": phase, "unit": unit, "context": "Sample.Periodic"}
             for phase in PHASES
             for value, measurand, unit in (
-                ("230.1", "Voltage", "V"), ("16.0", "Current.Import", "A"), ("3680", "Power.Active.Import", "W"),
+                ("230.1", "Voltage", "V"), (current_a, "Current.Import", "A"),
+                (f"{power_w / 3:.0f}", "Power.Active.Import", "W"),
             )
         ]  # fmt: skip
         values += [
-            {"value": str(POWER_W), "measurand": "Power.Active.Import", "unit": "W"},
+            {"value": f"{power_w:.0f}", "measurand": "Power.Active.Import", "unit": "W"},
             {"value": f"{register_wh:.0f}", "measurand": "Energy.Active.Import.Register", "unit": "Wh"},
-            {"value": "16.0", "measurand": "Current.Offered", "unit": "A"},
+            {"value": current_a, "measurand": "Current.Offered", "unit": "A"},
         ]
         entry = {"timestamp": datetime.now(UTC).isoformat(), "sampledValue": values}
         return {"connectorId": 1, "transactionId": self._transaction_id, "meterValue": [entry]}

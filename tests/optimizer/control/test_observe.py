@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from bench import SITE, FlatTariffs, SimGateway, SimStation, evse_at, plan_of, site_with
@@ -14,6 +15,7 @@ from virtual_time import START, VirtualClock, run_virtual
 
 from optimizer.control.demand import DemandReader
 from optimizer.control.expectation import flat_series, measured_series, with_measured_start
+from optimizer.control.memory import GuardMemory
 from optimizer.control.observe import Sources, observe, observe_guard
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.charger import LimitPeriod, LimitState, Setpoint
@@ -218,5 +220,39 @@ def test_how_often_in_a_row_more_was_drawn_than_permitted(case: str, powers_kw: 
         await place.stores.meters.add_samples(samples, [None] * 3)
         view = await observe_guard(GARAGE, place.stores, place.gateway, START + HOUR, {}, SETTINGS)
         assert view.overdraws.get(evse.id) == count, case
+
+    run_virtual(story())
+
+
+def test_what_was_counted_is_kept_and_still_counts_as_anew() -> None:
+    async def story() -> None:
+        place, memory = Place(), GuardMemory()
+        evse, other = (GARAGE.evses[EvseId(name)] for name in "ab")
+        setpoint = Setpoint(evse.id, (LimitPeriod(START, 4.14),), LimitState.VERIFIED, START, START, START)
+        await place.stores.connectors.save_setpoint(setpoint)
+        asked: list[set[EvseId]] = []
+        read = place.stores.meters.station_samples
+
+        async def noting(*args: Any, evse_ids: set[EvseId]) -> Any:
+            asked.append(set(evse_ids))
+            return await read(*args, evse_ids=evse_ids)
+
+        place.stores.meters.station_samples = noting  # type: ignore[method-assign]
+        counts: list[int] = []
+        for minute, power_kw in enumerate([4.0, 9.0, 9.0, None, 9.0, *[None] * 18, 4.0], start=10):
+            at = START + MINUTE * minute
+            powers_kw = {evse: power_kw, other: 9.0}
+            samples = [MeterSample(one.station_id, one.id, at, power_kw=kw) for one, kw in powers_kw.items() if kw]
+            await place.stores.meters.add_samples(samples, [None] * len(samples))
+            asked.clear()
+            view = await observe_guard(GARAGE, place.stores, place.gateway, at, {}, SETTINGS, memory)
+            told = asked.copy()
+            fresh = await observe_guard(GARAGE, place.stores, place.gateway, at, {}, SETTINGS)
+            assert view.overdraws == fresh.overdraws
+            counts.append(view.overdraws.get(evse.id, 0))
+            if power_kw == 9.0:
+                assert told == [{evse.id}], "samples of those in question only"
+        assert counts[:5] == [0, 1, 2, 2, 3]
+        assert counts[15:] == [3, 3, 2, 1, 1, 0, 0, 0, 0], "the window has passed them by"
 
     run_virtual(story())
