@@ -114,6 +114,7 @@ class LimitLayers:
         self._clock: Final = clock
         self._capabilities: Final = capabilities
         self._backdate: Final = timedelta(seconds=settings.backdate_s)
+        self._never_zero: Final = settings.never_zero_stations
         self._dynamic: Final = DynamicPlans(clock)
         self._newest: dict[tuple[EvseId, ProfilePurpose], int] = {}
         self._orders = count(1)
@@ -375,6 +376,8 @@ class LimitLayers:
 
         The others are worked out when they are asked for: nearly every limit is taken in the way in use.
         """
+        if record.capability.zero_allowed and record.station.id in self._never_zero:
+            record.capability = replace(record.capability, zero_allowed=False)
         current = record.capability
         witness = record.witnesses[evse.ocpp_evse_id]
         if not witness.is_ignored:

@@ -39,6 +39,9 @@ class OcppSettings:
     """Idle time after which a websocket ping is sent; none back within half of it ends the connection [s]."""
     no_ping_stations: frozenset[StationId] = frozenset()
     """Stations that answer no ping; ``silence_limit_s`` alone ends their connections."""
+    never_zero_stations: frozenset[StationId] = frozenset()
+    """Stations that are told their least current where they would be told zero: those at which cars do not come back
+    from a pause, though zero is taken."""
     silence_limit_s: float = 1800.0
     """Time without any frame after which a connection without pings is ended [s]."""
     call_timeout_s: float = 20.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from meeting import STATION, Meeting, meeting_of
+from meeting import SETTINGS, STATION, Meeting, meeting_of
 from station_wire import V16, V201
 
 from connectors.ocpp.capability import FileCapabilities, PlanPurpose, StationCapability, StationIdentity
@@ -93,6 +93,17 @@ async def test_a_pause_where_zero_is_not_taken_is_the_least_current_and_said_so(
         assert meeting.power_kw == pytest.approx(4.14), "what flows is what the caller was told"
         assert not meeting.system._records[STATION].capability.zero_allowed
         assert len(meeting.profiles) == 2
+
+
+async def test_where_the_operator_says_so_a_pause_is_the_least_current_from_the_first_time() -> None:
+    served = replace(SETTINGS, never_zero_stations=frozenset({STATION}))
+    async with meeting_of(V16, served=served) as meeting:
+        await charges(meeting)
+        assert await meeting.limit(0.0) is LimitState.REJECTED
+        assert meeting.power_kw == pytest.approx(4.14)
+        assert len(meeting.profiles) == 1, "zero is not even tried"
+        assert await meeting.limit(11.04) is LimitState.ACCEPTED
+        assert meeting.power_kw == pytest.approx(11.04)
 
 
 async def test_new_firmware_is_a_new_kind_of_station(tmp_path: Path) -> None:

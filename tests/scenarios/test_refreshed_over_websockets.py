@@ -90,3 +90,18 @@ async def test_a_plan_never_runs_out_to_full_power_and_is_renewed_before_its_tai
             service.station.core.advance(service.clock.now())
             assert service.power_kw <= LIMIT_KW
         assert service.power_kw in (0.0, pytest.approx(4.14))
+
+
+@BOTH
+async def test_nothing_is_written_where_nothing_changes(version: OcppVersion) -> None:
+    """Every write wears the station's memory: a building that ripples, and the same plan made again, cause none."""
+    async with governed(version, import_limit_kw=LIMIT_KW + 8.0) as service:
+        service.world.building_kw = 8.0
+        await service.plug_in()
+        await service.pass_time(180, plan=True)
+        assert 8.0 < service.power_kw <= LIMIT_KW
+        written = len(service.asked("SetChargingProfile"))
+        for number in range(20):
+            service.world.building_kw = 8.0 - 0.2 * (number % 2)
+            await service.pass_time(60, plan=True)
+        assert len(service.asked("SetChargingProfile")) == written
