@@ -102,20 +102,15 @@ def bound_lasts_until(view: GuardView, evse_id: EvseId, settings: ControlSetting
     if sample is not None:
         instants += [sample.at, sample.at + timedelta(seconds=settings.sample_staleness_s)]
     if setpoint is not None:
-        since = setpoint.answered_at or setpoint.sent_at
-        instants += [setpoint.sent_at + timedelta(seconds=waited_s) for waited_s in _waits_s(settings)]
-        instants += [since + timedelta(seconds=settings.rejected_retry_s)]
-        instants += [since + timedelta(seconds=settings.unanswered_retry_s)]
+        since, lookahead = setpoint.answered_at or setpoint.sent_at, timedelta(seconds=settings.lookahead_s)
+        for waited_s in (settings.answer_timeout_s, settings.reaction_s, settings.verification_timeout_s):
+            instants.append(setpoint.sent_at + timedelta(seconds=waited_s))
+        for waited_s in (settings.rejected_retry_s, settings.unanswered_retry_s):
+            instants.append(since + timedelta(seconds=waited_s))
         for period in setpoint.periods:
             if period.start >= at:
-                instants += [period.start, period.start - timedelta(seconds=settings.lookahead_s)]
-                instants.append(period.start - FAR_AHEAD)
+                instants += [period.start, period.start - lookahead, period.start - FAR_AHEAD]
     return first_after(at, instants)
-
-
-def _waits_s(settings: ControlSettings) -> tuple[float, float, float]:
-    """How long after it was sent a limit may count otherwise [s]."""
-    return settings.answer_timeout_s, settings.reaction_s, settings.verification_timeout_s
 
 
 def bound_of(view: GuardView, evse_id: EvseId, settings: ControlSettings, *, overloaded: bool = False) -> Bound:

@@ -193,6 +193,7 @@ def _planned(
         return None, True
     lasts = True
     told = phases = told_phases(session, connector)
+    follows: SessionPlan | None = None
     if not session.may_charge:
         periods: tuple[LimitPeriod, ...] = (LimitPeriod(view.at, 0.0),)
         reason = "the token may not charge here"
@@ -201,11 +202,13 @@ def _planned(
         reason = "the limit in force, which the station has not confirmed"
     else:
         periods, phases, lasts = _as_planned(view, connector, session, plan, session_plan, settings)
-        reason = _held_by_others(connector, periods, view.at) or reason_text(_reason_at(plan, session_plan, view.at))
+        follows, reason = session_plan, ""
     if not periods or not (phases != told or _is_due(view, connector, session, periods, settings)):
         return None, lasts
     if rest is Rest.FROM_RAISES and (phases != told or not _lowers(view, connector, periods, settings)):
         return None, lasts
+    if plan is not None and follows is not None:
+        reason = _held_by_others(connector, periods, view.at) or reason_text(_reason_at(plan, follows, view.at))
     if phases == ONE:
         reason = f"{reason}, on one phase" if reason else "on one phase"
     transaction_id = session.transaction_id

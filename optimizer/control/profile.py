@@ -36,8 +36,11 @@ def limit_at_kw(periods: Sequence[LimitPeriod], instant: datetime) -> float:
 
 def greatest_between_kw(periods: Sequence[LimitPeriod], start: datetime, end: datetime) -> float:
     """Greatest limit in force at any instant of ``[start, end]`` [kW]."""
-    later_kw = [period.limit_kw for period in periods if start < period.start <= end]
-    return max(limit_at_kw(periods, start), *later_kw, 0.0)
+    greatest_kw = max(limit_at_kw(periods, start), 0.0)
+    for period in periods:
+        if period.limit_kw > greatest_kw and start < period.start <= end:
+            greatest_kw = period.limit_kw
+    return greatest_kw
 
 
 def merged(periods: Sequence[LimitPeriod]) -> tuple[LimitPeriod, ...]:

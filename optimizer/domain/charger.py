@@ -64,6 +64,8 @@ class LimitPeriod:
 
     def joined_with(self, other: LimitPeriod) -> LimitPeriod:
         """A piece from this one's start that permits no more than either, in both directions."""
+        if self.limit_kw <= other.limit_kw and self.discharge_kw <= other.discharge_kw:
+            return self
         limit_kw, discharge_kw = min(self.limit_kw, other.limit_kw), min(self.discharge_kw, other.discharge_kw)
         return LimitPeriod(self.start, limit_kw, discharge_kw)
 

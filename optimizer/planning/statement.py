@@ -90,6 +90,9 @@ class _Grid:
         return self.circuit_index[circuit_id]
 
 
+NO_BATTERY = VehicleBattery(0.0, 0.0)
+"""Of a vehicle whose battery is not modelled."""
+
 NO_PRICES = PlanPrices()
 """Nothing but energy has a price."""
 
@@ -174,7 +177,7 @@ def _least_run_kwh(grid: _Grid, request: ChargingRequest) -> float:
 
 def _sessions(grid: _Grid, requests: Sequence[ChargingRequest]) -> SessionArrays:
     slots = grid.slot_count
-    batteries = [request.battery or VehicleBattery(0.0, 0.0) for request in requests]
+    batteries = [request.battery or NO_BATTERY for request in requests]
     previous = [request.previous_kw or (None,) * slots for request in requests]
     most = [
         request.most_kwh
