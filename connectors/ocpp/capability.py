@@ -92,6 +92,8 @@ class StationCapability:
     """Longest time seen between an accepted reduction and the meter that shows it [s]."""
     measurands: tuple[str, ...] = field(default=(), compare=False)
     """Measurands that it agreed to send."""
+    seen_measurands: tuple[str, ...] = field(default=(), compare=False)
+    """Measurands that it was seen to send."""
 
     @property
     def default_level(self) -> int:
@@ -124,6 +126,16 @@ class StationCapability:
         if self.stack_level > 0:
             return 0
         return 1 if self.greatest_stack_level is None else self.greatest_stack_level
+
+    def with_what_is_no_form(self, known: StationCapability) -> StationCapability:
+        """This way to tell limits, with what is known besides."""
+        return replace(
+            self,
+            least_current_a=known.least_current_a,
+            reaction_s=known.reaction_s,
+            measurands=known.measurands,
+            seen_measurands=known.seen_measurands,
+        )
 
     def unit_for(self, evse: Evse) -> RateUnit:
         """Unit for the limits of one EVSE."""
@@ -305,6 +317,7 @@ def _read_capabilities(path: Path) -> dict[StationIdentity, StationCapability]:
                 rate_unit=None if unit is None else RateUnit(unit),
                 plan_purpose=PlanPurpose(purpose),
                 measurands=tuple(entry.pop("measurands", ())),
+                seen_measurands=tuple(entry.pop("seen_measurands", ())),
                 **entry,
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -176,7 +176,8 @@ class StationContact:
                     kept.append(measurand)
             self._log.info("some measurands only", measurands=kept)
             wanted = tuple(kept)
-        self._record.capability = replace(capability, measurands=wanted)
+        # Meanwhile another way to tell limits may have been found.
+        self._record.capability = replace(self._record.capability, measurands=wanted)
         intervals_s = [whole_number(told.get(name)) or 0 for name in INTERVALS]
         often_enough = any(0 < interval_s <= self._settings.slowest_meter_interval_s for interval_s in intervals_s)
         if self._settings.meter_interval_s and not often_enough and not capability.keeps_meter_interval:

@@ -397,7 +397,7 @@ class LimitLayers:
             return
         record.rejections = 0
         if rung != record.capability:
-            record.capability = rung
+            record.capability = rung.with_what_is_no_form(record.capability)
             for witness in record.witnesses.values():
                 witness.start_anew()
             self._log.info("limits are told in another way", station_id=record.station.id, capability=rung)

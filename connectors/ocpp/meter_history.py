@@ -27,6 +27,9 @@ LEAST_LEVEL_KWH = Decimal("0.01")
 READINGS_TO_BELIEVE = 2
 """Readings in a row that agree among themselves but not with the register before: the meter was changed."""
 
+READINGS_TO_KNOW = 100
+"""Readings after which what a meter measures is known; there is no need to look at each one for ever."""
+
 LEAST_SPAN_S = 20.0
 """Shortest time over which power is reckoned from registers, whose steps are coarse [s]."""
 
@@ -60,8 +63,11 @@ class MeterHistory:
         self._register_of: TransactionId | None = None
         self._doubted: list[Decimal] = []
         self._prefix = _PrefixCheck()
+        self._readings_seen = 0
         self.flow = FlowState()
         """What the EVSE's states are worth beside it."""
+        self.measurands: frozenset[str] = frozenset()
+        """What it was seen to measure."""
         self.begun_at: datetime | None = None
         """When the newest transaction began [UTC]; ``None``: not known."""
         self.power_kw: float | None = None
@@ -146,6 +152,9 @@ class MeterHistory:
             transaction_id: The transaction it belongs to.
             received_at: When it came; ``None``: at once [UTC].
         """
+        if self._readings_seen < READINGS_TO_KNOW:
+            self._readings_seen += 1
+            self.measurands |= reading.measurands
         sample = MeterSample(
             station_id=self._evse.station_id,
             evse_id=self._evse.id,

@@ -237,11 +237,13 @@ class StationRecord:
         known = self.capability
         currents_a = [witness.least_current_a for witness in seen] + [known.least_current_a]
         reactions_s = [witness.reaction_s for witness in seen] + [known.reaction_s]
+        measured = frozenset(known.seen_measurands).union(*(meter.measurands for meter in self.meters.values()))
         self.capability = replace(
             known,
             proven=known.proven or any(witness.is_proven for witness in seen),
             least_current_a=min((value for value in currents_a if value is not None), default=None),
             reaction_s=max((value for value in reactions_s if value is not None), default=None),
+            seen_measurands=tuple(sorted(measured)),
         )
 
 

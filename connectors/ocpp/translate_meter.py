@@ -86,6 +86,19 @@ class MeterReading:
     """Values that could not be used."""
 
     @property
+    def measurands(self) -> frozenset[str]:
+        """What was measured of what stations are asked for; power that was reckoned is none of it."""
+        told = {
+            _REGISTER: self.register_kwh,
+            "Energy.Active.Export.Register": self.export_register_kwh,
+            "Power.Active.Import": None if self.derived else self.power_kw,
+            "Current.Import": self.current_a,
+            "Voltage": self.voltage_v,
+            "SoC": self.soc,
+        }
+        return frozenset(name for name, value in told.items() if value is not None)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing in it can be used."""
         measured = (

@@ -18,6 +18,7 @@ from scenarios.station_settings import OcppVersion
 
 KIND = StationIdentity("chargehorizon", "virtual", "1")
 OTHER_FIRMWARE = StationIdentity("chargehorizon", "virtual", "2")
+SEEN_ON_AC = ("Current.Import", "Energy.Active.Import.Register", "Power.Active.Import", "Voltage")
 AS_DEFAULT = {"plan_purpose": PlanPurpose.TX_DEFAULT_PROFILE}
 AN_AMPERE_KW = 0.69
 """On three phases."""
@@ -79,6 +80,9 @@ async def test_the_form_is_found_proven_kept_and_used_at_once_by_the_next_servic
     assert known is not None
     assert known.proven
     assert {name: value for name, value in asdict(known).items() if name in expected} == expected
+    assert known.least_current_a == pytest.approx(10.1, abs=0.2), "the least limit under which energy was seen to flow"
+    assert known.seen_measurands == SEEN_ON_AC, "SoC is agreed to, and never comes"
+    assert "SoC" in known.measurands
     async with meeting_of(version, profile_rules=rules, capabilities=FileCapabilities(path)) as meeting:
         await charges(meeting)
         assert await told_until_followed(meeting, 7.0) == 1

@@ -624,6 +624,7 @@ class TestWhatIsDeclared:
             RateUnit.W, TX_DEFAULT, 3, 8, absolute=False, max_periods=4, whole_amperes=True, zero_allowed=False,
             discharges=True, dynamic=True, switches_phases=True, keeps_meter_interval=True, proven=True,
             least_current_a=7.0, reaction_s=40.0, measurands=("Voltage", "SoC"),
+            seen_measurands=("Voltage",),
         )  # fmt: skip
         await FileCapabilities(path).save(identity, known)
         again = await FileCapabilities(path).capability(identity)
