@@ -22,17 +22,8 @@ def stops_needed(
     """
     if not metered_import_exceeds(view, settings):
         return ()
-    stops = []
-    for evse_id in order:
-        exceeded = tally.exceeded()
-        if not exceeded:
-            break
-        if tally.feeders[evse_id].takes_zero or tally.levels_a[evse_id] <= 0.0:
-            continue
-        if any(tally.fit_under_a(evse_id, ceiling) is not None for ceiling in exceeded):
-            tally.set_level(evse_id, 0.0)
-            stops.append(evse_id)
-    return tuple(stops)
+    stubborn = (one for one in order if not tally.feeders[one].takes_zero and tally.levels_a[one] > 0.0)
+    return _stopped(tally, stubborn)
 
 
 def last_stops(
@@ -58,6 +49,11 @@ def last_stops(
         return ()
     if any(bound.expected_kw < bound.may_kw - settings.verification_tolerance_kw for bound in bounds.values()):
         return ()
+    return _stopped(tally, order)
+
+
+def _stopped(tally: LoadTally, order: Iterable[EvseId]) -> tuple[EvseId, ...]:
+    """Those that are brought to nothing in ``order`` until every limit holds, where they are part of what exceeds it."""
     stops = []
     for evse_id in order:
         exceeded = tally.exceeded()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from test_ledger import CHARGING, MINUTE, START, Book, told
+from ledger_book import CHARGING, MINUTE, START, Book, told
 
 from optimizer.domain.session import DepartureTarget, TargetSource
 from optimizer.planning.needs import needs_of

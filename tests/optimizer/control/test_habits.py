@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from test_ledger import EVSE, GARAGE, MINUTE, SITE, START, STATION, Book
+from ledger_book import EVSE, GARAGE, MINUTE, SITE, START, STATION, Book
 
 from optimizer.control.habits import LEAST_STAYS, MOST_TOKENS, DriverHabits
 from optimizer.control.ledger import LedgerListeners, SessionLedger
