@@ -53,7 +53,7 @@ def last_stops(
 
 
 def _stopped(tally: LoadTally, order: Iterable[EvseId]) -> tuple[EvseId, ...]:
-    """Those that are brought to nothing in ``order`` until every limit holds, where they are part of what exceeds it."""
+    """Those that are brought to nothing in ``order`` until every limit holds, if they are part of what exceeds it."""
     stops = []
     for evse_id in order:
         exceeded = tally.exceeded()
