@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from meeting import SETTINGS, STATION, Meeting, meeting_of
+from meeting import EVSE, SETTINGS, STATION, Meeting, meeting_of
 from station_wire import V16, V201
 
 from connectors.ocpp.capability import FileCapabilities, PlanPurpose, StationCapability, StationIdentity
@@ -15,6 +15,7 @@ from connectors.ocpp.capability import RateUnit as Unit
 from optimizer.domain.charger import LimitState
 from scenarios.profiles import ProfileKind, ProfilePurpose, ProfileRules, RateUnit
 from scenarios.station_settings import OcppVersion
+from scenarios.vehicle_model import VehicleModel
 
 KIND = StationIdentity("chargehorizon", "virtual", "1")
 OTHER_FIRMWARE = StationIdentity("chargehorizon", "virtual", "2")
@@ -47,8 +48,8 @@ TAKEN: dict[str, tuple[ProfileRules, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-async def charges(meeting: Meeting) -> None:
-    await meeting.charging()
+async def charges(meeting: Meeting, takes_kwh: float = 60.0) -> None:
+    await meeting.charging(VehicleModel(takes_kwh))
     await meeting.until(lambda: meeting.system._records[STATION].learnt_for is not None)
 
 
@@ -97,6 +98,23 @@ async def test_a_pause_where_zero_is_not_taken_is_the_least_current_and_said_so(
         assert meeting.power_kw == pytest.approx(4.14), "what flows is what the caller was told"
         assert not meeting.system._records[STATION].capability.zero_allowed
         assert len(meeting.profiles) == 2
+
+
+async def test_who_obeys_the_bound_on_the_station_alone_gets_that() -> None:
+    """It takes every plan and every default and obeys none: after all forms, the whole station is bounded, once."""
+    deaf = ProfileRules(ignored=frozenset({ProfilePurpose.TX, ProfilePurpose.TX_DEFAULT}))
+    async with meeting_of(V16, profile_rules=deaf) as meeting:
+        await charges(meeting, takes_kwh=900.0)
+        await meeting.system.set_safe_default(STATION, EVSE, 4.14)
+        rounds = 0
+        while meeting.power_kw > 4.2 and rounds < 40:
+            rounds += 1
+            await meeting.limit(7.0, 4.14)
+            await meeting.pass_minutes(20)
+        assert meeting.power_kw == pytest.approx(4.14)
+        assert rounds > 20, "every other form comes first"
+        purposes = [told["csChargingProfiles"]["chargingProfilePurpose"] for told in meeting.profiles]
+        assert purposes.count("ChargePointMaxProfile") == 1
 
 
 async def test_where_the_operator_says_so_a_pause_is_the_least_current_from_the_first_time() -> None:
