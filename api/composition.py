@@ -522,6 +522,7 @@ def _jobs(
     jobs.every(sections.settle_s, "settle", runtime.settle)
     jobs.every(sections.settle_s, "spending", spending.refresh)
     jobs.every(sections.settle_s, "grid event responses", runtime.count_responses)
+    jobs.every(sections.settle_s, "memory", runtime.give_back_memory)
     if configuration.market_prices is not None:
         jobs.every(sections.refresh_prices_s, "prices", refresh_prices)
     return jobs

@@ -11,6 +11,7 @@ from datetime import timedelta
 import structlog
 
 from api.background import Background
+from api.heap import give_back_memory
 from api.metrics import ServiceMetrics
 from api.pace import GUARD_PERIOD_WALL_S
 from api.readiness import Readiness
@@ -166,6 +167,7 @@ class SiteRuntime:
         self._meters_kept = meters_kept
         self._background = Background()
         self._outcome: PlanOutcome | None = None
+        self._tidied_after: PlanOutcome | None = None
         self._proven: set[GridEventId] = set()
         self._controller = SiteController(
             site,
@@ -269,6 +271,12 @@ class SiteRuntime:
                 total=str(closed.bill.total),
                 adds_up=closed.report.adds_up,
             )
+
+    async def give_back_memory(self) -> None:
+        """Give back what keeping and telling the newest plan took, once for each plan."""
+        if self._tidied_after is not self._outcome:
+            self._tidied_after = self._outcome
+            await asyncio.to_thread(give_back_memory)
 
     async def count_responses(self) -> None:
         """Count how fast grid events came into force."""

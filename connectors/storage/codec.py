@@ -153,9 +153,14 @@ class StoredStep:
 def step_text(seen: SeenStep) -> str:
     """A seen step as JSON, without what many steps share."""
     previous = seen.snapshot.previous_plan
-    (own,) = json.loads(_SNAPSHOT.dump_json((seen.snapshot,), exclude={0: {"site", "previous_plan"}}))
-    previous_plan_id = previous.id if previous is not None else None
-    return json.dumps({"previous_plan_id": previous_plan_id, "fixed_kw": dict(seen.fixed_kw), "snapshot": own})
+    listed = _SNAPSHOT.dump_json((seen.snapshot,), exclude={0: {"site", "previous_plan"}}).decode()
+    parts = {
+        "previous_plan_id": json.dumps(previous.id if previous is not None else None),
+        "fixed_kw": json.dumps(dict(seen.fixed_kw)),
+        # Put in as it is: of thousands of vehicles it is megabytes, and written as a list of one.
+        "snapshot": listed.removeprefix("[").removesuffix("]"),
+    }
+    return "{" + ", ".join(f'"{name}": {text}' for name, text in parts.items()) + "}"
 
 
 @dataclass(frozen=True)
