@@ -112,7 +112,8 @@ class SiteOccupancy:
         return evse_id not in self._being_read and evse_id not in self._written
 
     async def _read(self, evse_ids: Collection[EvseId] | None) -> _Rows:
-        evses = [self._evses[one] for one in self._evses if evse_ids is None or one in evse_ids]
+        named = self._evses if evse_ids is None else evse_ids
+        evses = [self._evses[one] for one in named if one in self._evses]
         return await self._transactions.read(partial(_rows, site_id=self._site_id, evses=evses, evse_ids=evse_ids))
 
 
