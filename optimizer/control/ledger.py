@@ -159,27 +159,45 @@ class SessionLedger:
         if evse is None:
             await self._stores.connectors.save_status(event)
             return
-        ended = None
-        news = ""
-        async with self._change_at(evse.id):
-            await self._stores.connectors.save_status(event)
-            connector = await self._connector(evse.id)
-            session = await self._presence.active(evse.id)
-            is_newest = connector.status is event.status
-            if event.status in OCCUPIED and session is None and is_newest:
-                session = self._new_session(evse, self._not_ahead(event.at), None)
-                news = f"plug-in at {evse.id}" if await self._begin(session) else ""
-            elif event.status in VACANT and session is not None:
-                ended = await self._plug_out(session, event.at, connector)
-            elif session is not None and is_newest:
-                told = as_its_state_says(session, connector, evse, event, self._settings)
-                if told != session:
-                    await self._stores.sessions.save_session(told)
-                    news = f"vehicle at {evse.id} is {event.status.replace('_', ' ')}"
+        async with self._turn_at(evse.id):
+            if await self._changes_no_stay(event, evse):
+                # One write needs no block, and shares its commit with others: thousands may report at once.
+                await self._stores.connectors.save_status(event)
+                return
+            async with self._stores.together():
+                news, ended = await self._take_report(event, evse)
         if news:
             self._listeners.on_change(news)
         if ended is not None:
             await self._tell_ended(ended)
+
+    async def _changes_no_stay(self, event: ConnectorReported, evse: Evse) -> bool:
+        """Whether a report says nothing of any vehicle that is not known."""
+        session = await self._presence.active(evse.id)
+        if session is None:
+            return event.status not in OCCUPIED
+        if event.status in VACANT:
+            return False
+        connector = await self._connector(evse.id)
+        return as_its_state_says(session, connector, evse, event, self._settings) == session
+
+    async def _take_report(self, event: ConnectorReported, evse: Evse) -> tuple[str, Session | None]:
+        """Keep a report and what it says of the vehicle: what planning should know, and the stay that it ends."""
+        await self._stores.connectors.save_status(event)
+        connector = await self._connector(evse.id)
+        session = await self._presence.active(evse.id)
+        is_newest = connector.status is event.status
+        if event.status in OCCUPIED and session is None and is_newest:
+            session = self._new_session(evse, self._not_ahead(event.at), None)
+            return f"plug-in at {evse.id}" if await self._begin(session) else "", None
+        if event.status in VACANT and session is not None:
+            return "", await self._plug_out(session, event.at, connector)
+        if session is not None and is_newest:
+            told = as_its_state_says(session, connector, evse, event, self._settings)
+            if told != session:
+                await self._stores.sessions.save_session(told)
+                return f"vehicle at {evse.id} is {event.status.replace('_', ' ')}", None
+        return "", None
 
     async def authorize(self, station_id: StationId, token_id: TokenId, at: datetime) -> bool:
         """Whether a token may charge at one EVSE of the station at least."""

@@ -24,6 +24,7 @@ from optimizer.control.memory import GuardMemory
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
 from optimizer.domain.charger import Connector, ConnectorStatus, LimitPeriod, LimitState, Setpoint
+from optimizer.domain.evolving import Evolving, with_changes
 from optimizer.domain.ids import CircuitId, EvseId, PlanId, SessionId, SiteId, StationId, TariffId, TransactionId
 from optimizer.domain.metering import MeterSample, SiteMeterReading
 from optimizer.domain.plan import BindingKind, BindingReason, Plan, SessionPlan
@@ -68,7 +69,8 @@ def view_of(site: Site) -> GuardView:
     meter = SiteMeterReading(
         site.id, NOW, Decimal(0), Decimal(0), grid_kw=LIMIT_KW * len(site.evses), building_kw=0.0, pv_kw=0.0
     )
-    return GuardView(NOW, site, connectors, sessions, (), meter, dict.fromkeys(site.evses, 4.14), {})
+    safe_kw = dict.fromkeys(site.evses, 4.14)
+    return GuardView(NOW, site, Evolving(connectors), Evolving(sessions), (), meter, safe_kw, {})
 
 
 def sample_of(evse: Evse, at: datetime) -> MeterSample:
@@ -107,7 +109,7 @@ def looks_ms(count: int, looks: int) -> tuple[float, float]:
     for number in range(looks):
         evse, at = evses[number % count], view.at + timedelta(milliseconds=20)
         metered = replace(view.connectors[evse.id], last_sample=sample_of(evse, at))
-        view = replace(view, at=at, connectors={**view.connectors, evse.id: metered})
+        view = replace(view, at=at, connectors=with_changes(view.connectors, {evse.id: metered}))
         following.append(look_ms(view, plan))
     return first, median(following)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from bench import SITE
 from ledger_book import AVAILABLE, CHARGING, EVSE, FINISHING, MINUTE, PREPARING, Book, told
 from virtual_time import START
 
@@ -40,6 +42,31 @@ def test_a_stay_from_plug_in_to_plug_out() -> None:
 
     book = told(story)
     assert book.changes == ["plug-in at a", "transaction at a", "transaction ended at a", "plug-out at a"]
+
+
+def test_only_a_report_that_changes_a_stay_holds_the_writer() -> None:
+    """After a power cut thousands report what is known already: each of them is one write among others."""
+    held: list[ConnectorStatus] = []
+
+    async def story(book: Book) -> None:
+        await book.until(100)
+        together = book.stores.together
+        faulted = ConnectorStatus.FAULTED
+        reports = (AVAILABLE, faulted, AVAILABLE, PREPARING, PREPARING, CHARGING, CHARGING, faulted, AVAILABLE)
+        for minute, status in enumerate((*reports, AVAILABLE), start=1):
+
+            def noted(told: ConnectorStatus = status) -> Any:
+                held.append(told)
+                return together()
+
+            book.stores.together = noted  # type: ignore[method-assign]
+            await book.status(minute, status)
+        (session,) = await book.sessions()
+        assert (session.plugged_in_at, session.unplugged_at) == (START + MINUTE * 4, START + MINUTE * 9)
+        assert (await book.stores.connectors.connector(SITE, EVSE)).status is AVAILABLE
+
+    told(story)
+    assert held == [PREPARING, AVAILABLE]
 
 
 def test_a_station_that_reports_no_plug_in_begins_its_session_with_the_transaction() -> None:
