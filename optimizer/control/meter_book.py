@@ -110,7 +110,11 @@ class MeterBook:
             if session_id is not None and verdict.sample.quality in USABLE:
                 told, added_kwh = after[session_id], verdict.added_kwh - returned_kwh
                 after[session_id] = self._updated(told, verdict.sample, added_kwh, evse, connector, meter)
-        changed = [session for session_id, session in after.items() if session != before[session_id]]
+        changed = [
+            session
+            for session_id, session in after.items()
+            if session is not before[session_id] and session != before[session_id]
+        ]
         session_ids = [stay.id if stay is not None else None for stay in stays]
         await self._stores.meters.add_samples(kept, session_ids, changed)
         return [news for session in changed for news in _news(evse, before[session.id], session)]
@@ -141,15 +145,19 @@ class MeterBook:
             in_use = ONE if order is not None and order.phases == ONE else vehicle.phases_used
             share = 1.0 if in_use is None else Feeder(evse, in_use).kw_per_a / Feeder(evse).kw_per_a
             accepted_kw = accepted_power_kw(session, connector.setpoint, meter.recent, share, self._settings)
-        # One copy, not one for each field: this is done for every sample of every vehicle.
-        updated = replace(
-            session,
-            vehicle=vehicle,
-            energy_kwh=session.energy_kwh + float(added_kwh),
-            soc=soc,
-            soc_at=soc_at,
-            accepted_power_kw=accepted_kw,
-        )
+        energy_kwh = session.energy_kwh + float(added_kwh)
+        updated = session
+        known = (session.vehicle, session.energy_kwh, session.soc, session.soc_at, session.accepted_power_kw)
+        # Most vehicles are full, or wait: their samples tell nothing new.
+        if (vehicle, energy_kwh, soc, soc_at, accepted_kw) != known:
+            updated = replace(
+                session,
+                vehicle=vehicle,
+                energy_kwh=energy_kwh,
+                soc=soc,
+                soc_at=soc_at,
+                accepted_power_kw=accepted_kw,
+            )
         return woken(updated, connector.setpoint, meter.recent, evse, self._settings) if tells_of_vehicle else updated
 
     async def _meter_of(self, evse_id: EvseId, session: Session | None, connector: Connector) -> _Meter:
