@@ -72,6 +72,9 @@ def changed_between(earlier: Mapping[Key, Value], later: Mapping[Key, Value]) ->
     if not isinstance(earlier, Evolving) or not isinstance(later, Evolving):
         return None
     for past, keys in later._past():
+        if past is earlier:
+            return keys.keys()
+    for past, keys in later._past():
         for other_past, other_keys in earlier._past():
             if past is other_past:
                 return (keys | other_keys).keys()

@@ -94,10 +94,10 @@ class Handout:
         self._weight = wires.weight if wires is not None else np.zeros((0, problem.modes.count))
         self._room = wires.room if wires is not None else np.zeros((0, problem.slot_count))
         # Few of the wires carry one mode, and each is asked for alone: plain numbers are quicker than arrays.
-        self._rows = [
-            [(row, weights[row]) for row in np.flatnonzero(column).tolist()]
-            for column, weights in zip(self._weight.T, self._weight.T.tolist(), strict=True)
-        ]
+        self._rows: list[list[tuple[int, float]]] = [[] for _ in range(problem.modes.count)]
+        rows, modes = np.nonzero(self._weight)
+        for row, mode, weight in zip(rows.tolist(), modes.tolist(), self._weight[rows, modes].tolist(), strict=True):
+            self._rows[mode].append((row, weight))
         self._left: list[float] = []
         self._wanted_kw: dict[int, float] = {}
 

@@ -67,6 +67,10 @@ class _Grid:
     def slot_h(self) -> FloatArray:
         return np.diff(self.edges_h)
 
+    @cached_property
+    def longest_slot_h(self) -> float:
+        return float(self.slot_h.max())
+
     def hours(self, instant: datetime) -> float:
         return hours_between(self.boundaries[0], instant)
 
@@ -172,7 +176,7 @@ def _parents_first(circuits: Sequence[Circuit]) -> list[Circuit]:
 def _least_run_kwh(grid: _Grid, request: ChargingRequest) -> float:
     """Energy of one shortest run at the minimum, which a vehicle may get beyond its need [kWh]."""
     least_kw = min((mode.min_current_a * mode.kw_per_a for mode in request.modes), default=0.0)
-    return least_kw * min(PIECE_H, float(grid.slot_h.max()))
+    return least_kw * min(PIECE_H, grid.longest_slot_h)
 
 
 def _sessions(grid: _Grid, requests: Sequence[ChargingRequest]) -> SessionArrays:
@@ -303,8 +307,9 @@ def _later_kwh(grid: _Grid, request: ChargingRequest, need: EnergyNeed) -> float
     leaves_at = request.leaves_at
     until = need.by if leaves_at is None else min(need.by, leaves_at)
     from_then = max(grid.boundaries[-1], request.arrive_at or grid.boundaries[0])
-    later_h = max(0.0, hours_between(from_then, until))
-    return LATER_SHARE * _greatest_kw(request) * later_h
+    if until <= from_then:
+        return 0.0
+    return LATER_SHARE * _greatest_kw(request) * hours_between(from_then, until)
 
 
 def _circuits(
