@@ -16,7 +16,7 @@ from optimizer.control.ceilings import Feeder
 from optimizer.control.dispatch import dispatch, profile_of, reason_text
 from optimizer.control.settings import ControlSettings
 from optimizer.control.view import GuardView
-from optimizer.domain.charger import LimitCommand, LimitPeriod, LimitState
+from optimizer.domain.charger import ExternalLimit, LimitCommand, LimitPeriod, LimitState
 from optimizer.domain.ids import CircuitId, EvseId, SessionId
 from optimizer.domain.plan import BindingKind, BindingReason, Plan
 from optimizer.domain.site import LimitSource, Phase, Wiring
@@ -225,6 +225,24 @@ def test_a_command_names_its_transaction_and_the_reason() -> None:
     (command,) = dispatch(view(), STEADY, SETTINGS)
     assert (command.transaction_id, command.reason) == ("7", "waiting for a lower price")
     assert command.first_kw == pytest.approx(6.9)
+
+
+@pytest.mark.parametrize(
+    ("others_kw", "reason"),
+    [
+        (6.9, "held at 6.9 kW by a limit that others set at the station (EMS)"),
+        (7.3, "held at 7.3 kW by a limit that others set at the station (EMS)"),
+        (11.0, "waiting for a lower price"),
+    ],
+    ids=["just that", "less than an ampere below it", "far below it"],
+)
+def test_a_limit_that_others_set_is_told_with_its_source(others_kw: float, reason: str) -> None:
+    seen = view()
+    limited = replace(
+        seen.connectors[EVSE], external_limits=(ExternalLimit("EMS", (LimitPeriod(NOW - seconds(60), others_kw),)),)
+    )
+    (command,) = dispatch(replace(seen, connectors={**seen.connectors, EVSE: limited}), STEADY, SETTINGS)
+    assert command.reason == reason
 
 
 def test_a_token_that_may_not_charge_gets_nothing() -> None:

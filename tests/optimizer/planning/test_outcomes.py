@@ -24,9 +24,9 @@ from planning_cases import (
 from optimizer.domain.charger import ExternalLimit, LimitPeriod
 from optimizer.domain.ids import CircuitId, ReservationId, TokenId
 from optimizer.domain.moment import Interval
-from optimizer.domain.plan import Fallback, FeasibleAtLimit, Plan, ProvenOptimal
+from optimizer.domain.plan import BindingKind, Fallback, FeasibleAtLimit, Plan, ProvenOptimal
 from optimizer.domain.reservation import Reservation
-from optimizer.domain.session import DepartureTarget, PriorityTier
+from optimizer.domain.session import DepartureTarget, PriorityTier, Vehicle
 from optimizer.domain.site import Circuit, LimitSource, Phase
 from optimizer.planning.assemble import problem_from_snapshot
 from optimizer.planning.fallback import LINEAR_OPTIMUM, PLAN_IN_FORCE
@@ -240,6 +240,18 @@ def test_what_others_permit_at_a_station_bounds_the_plan(others_kw: float, most_
     (planned,) = plan.sessions
     assert max(planned.power_kw) <= most_kw + 1e-6
     assert (energy_kwh(plan) > 0.0) is (most_kw > 0.0)
+
+
+@pytest.mark.parametrize(("phases_used", "most_kw"), [(3, 6.9), (1, 2.3)])
+def test_what_others_permit_is_a_current_on_each_phase(phases_used: int, most_kw: float) -> None:
+    """Ten amperes, told as power on all three phases: a car on one of them gets ten, not thirty."""
+    of = snapshot([session_of("car", "e0", vehicle=Vehicle(phases_used=phases_used))])
+    bounded = replace(of.connectors[0], external_limits=(ExternalLimit("EMS", (LimitPeriod(NOW, 6.9),)),))
+    known = replace(of, connectors=(bounded, *of.connectors[1:]))
+    (planned,) = plan_charging(problem_from_snapshot(known, PlanningSettings())).plan.sessions
+    assert max(planned.power_kw) == pytest.approx(most_kw)
+    at_most = planned.reasons[planned.power_kw.index(max(planned.power_kw))]
+    assert (at_most.kind, at_most.source) == (BindingKind.CHARGER_LIMIT, LimitSource.STATION)
 
 
 # ---------------------------------------------------------------- when time is up
