@@ -202,7 +202,7 @@ class SolverModel:
         if time_limit_s <= 0:
             return self._nothing()
         if most_nodes is not None:
-            self._highs.setOptionValue("mip_max_nodes", most_nodes)
+            self._search_briefly(most_nodes)
         for _ in range(ROUNDS):
             self._set_options(time_limit_s - (perf_counter() - begun), absolute_gap, method)
             self._highs.run()
@@ -215,6 +215,17 @@ class SolverModel:
             self._add_rows(broken)
             method = Simplex.DUAL
         return answer
+
+    def _search_briefly(self, most_nodes: int) -> None:
+        """End the search for whole numbers after some nodes, and leave out what only a long one pays for.
+
+        On the searches of two March days at the Caltech garage these three took four tenths of the time, and what was
+        found without them was no worse.
+        """
+        self._highs.setOptionValue("mip_max_nodes", most_nodes)
+        self._highs.setOptionValue("mip_allow_restart", False)
+        self._highs.setOptionValue("mip_heuristic_run_feasibility_jump", False)
+        self._highs.setOptionValue("mip_heuristic_run_root_reduced_cost", False)
 
     def _doubt_infeasible(self) -> None:
         """Solve again without presolve what is said to have no solution: that of HiGHS 1.15 errs with whole numbers."""

@@ -3,7 +3,7 @@
 Each past day gives a curve: what one more kW of peak would have saved on that day, from the linear problem of the day
 solved at many peaks. Days of the month to come are drawn from past days of their kind, again and again; the curves of
 one draw add up, and where their sum meets the price of a kW lies the peak that this month would end with. The peak
-that nearly all draws reach is as good as paid: it may be used from now on, so that vehicles charge early and leave
+that most draws reach is as good as paid: it may be used from now on, so that vehicles charge early and leave
 room for those that come later.
 """
 
@@ -26,7 +26,7 @@ LEVELS = 40
 """Peaks at which a day is solved."""
 DRAWS = 64
 """Months that are drawn."""
-SURE_SHARE = 0.9
+SURE_SHARE = 0.8
 """A peak counts as good as paid when this share of the draws reaches it."""
 SPREAD = 0.03
 """Relative deviation of a day from the one it is drawn from, with many past days."""
@@ -136,7 +136,7 @@ def _day_model(day: PastDay, price_per_kwh: FloatArray, counts: BoolArray) -> tu
 def sure_peak_kw(
     kinds: Sequence[Sequence[PeakWorth]], days_to_come: Sequence[int], price_per_kw: float
 ) -> float | None:
-    """The peak that nine of ten months drawn from the past reach anyway [kW].
+    """The peak that four of five months drawn from the past reach anyway [kW].
 
     Args:
         kinds: Curves of past days, one group for each kind of day.

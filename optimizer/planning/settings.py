@@ -36,8 +36,11 @@ class PlanningSettings:
     """Wall clock for one plan; the best plan found by then is returned [s]."""
     proof_time_s: float = 1.0
     """Wall clock, within the limit, for closing a gap that the fast way leaves above ``relative_gap`` [s]."""
-    reopen_time_s: float = 1.0
-    """Wall clock, within the limit, for deciding the few vehicles anew that lose energy or start or run wrongly [s]."""
+    reopen_time_s: float = 5.0
+    """Wall clock, within the limit, for deciding the few vehicles anew that lose energy or start or run wrongly [s].
+
+    Work ends that search long before; the clock, which would make a plan depend on what else a machine does, is there
+    for the worst case."""
     near_slots: int = 2
     """First slots with exact ampere steps, start costs and shortest runs; 0: none."""
     minimum_current: bool = True
@@ -66,7 +69,7 @@ class PlanningSettings:
     Energy put off meets vehicles that are not there yet; what they need together may raise the peak."""
     spread_demand_price: bool = False
     """Whether a demand charge's price is divided by the days left in the month for the plan."""
-    peak_headroom_factor: float = 1.3
+    peak_headroom_factor: float = 1.2
     """Where no past day is known: how many times the power that present vehicles need counts as reached already."""
     expected_demand_share: float = 0.95
     """Share of a demand charge's price at which what vehicles still to come may add to a peak counts; the rest is paid
