@@ -295,6 +295,10 @@ class ConnectorStore(Protocol):
         """Replace the setpoint of an EVSE."""
         ...
 
+    async def save_setpoints(self, setpoints: Sequence[Setpoint]) -> None:
+        """Replace the setpoints of several EVSEs in one write."""
+        ...
+
     async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
         """Keep which safe default is known to be installed [kW]; ``None``: none is."""
         ...

@@ -189,6 +189,11 @@ class MemoryConnectorStore:
         self._journal.put(self._setpoints, setpoint.evse_id, setpoint)
         self._changed(setpoint.evse_id)
 
+    async def save_setpoints(self, setpoints: Sequence[Setpoint]) -> None:
+        """Replace the setpoints of several EVSEs."""
+        for setpoint in setpoints:
+            await self.save_setpoint(setpoint)
+
     async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
         """Keep which safe default is known to be installed."""
         self._journal.put(self._safe_defaults, evse_id, limit_kw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from sqlalchemy import Connection, select
@@ -49,8 +50,13 @@ class DatabaseConnectorStore:
 
     async def save_setpoint(self, setpoint: Setpoint) -> None:
         """Replace the setpoint of an EVSE."""
-        row = {"evse_id": setpoint.evse_id, "setpoint": SETPOINT_JSON.text(setpoint)}
-        await self._transactions.write(partial(upsert, table=EVSE_STATE, rows=[row]), [setpoint.evse_id])
+        await self.save_setpoints([setpoint])
+
+    async def save_setpoints(self, setpoints: Sequence[Setpoint]) -> None:
+        """Replace the setpoints of several EVSEs in one write."""
+        rows = [{"evse_id": one.evse_id, "setpoint": SETPOINT_JSON.text(one)} for one in setpoints]
+        evse_ids = [one.evse_id for one in setpoints]
+        await self._transactions.write(partial(upsert, table=EVSE_STATE, rows=rows), evse_ids)
 
     async def save_safe_default(self, evse_id: EvseId, limit_kw: float | None) -> None:
         """Keep which safe default is known to be installed [kW]; ``None``: none is."""

@@ -77,6 +77,7 @@ class LimitSender:
         self.safe_kw: Mapping[EvseId, float] = safe_defaults_kw(site, deal_all=settings.deal_all_when_blind)
         self._turn = asyncio.Lock()
         self._newest: dict[EvseId, Setpoint] = {}
+        self._replies: list[tuple[Setpoint, LimitReply]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._plan: Plan | None = None
         self._default_retry_at: dict[EvseId, datetime] = {}
@@ -177,6 +178,7 @@ class LimitSender:
 
     async def _doubt(self, stations: set[StationId]) -> None:
         view = await self.view()
+        doubted = []
         for evse_id, connector in view.connectors.items():
             setpoint = connector.setpoint
             if connector.station_id not in stations or setpoint is None or evse_id not in view.sessions:
@@ -184,15 +186,17 @@ class LimitSender:
             fallback_kw = fallback_limit_kw(connector, self._site.evses[evse_id], self.safe_kw[evse_id])
             lasting_kw = max(bound_of(view, evse_id, self._settings).lasting_kw, fallback_kw)
             self._newest.pop(evse_id, None)
-            doubted = replace(
-                setpoint,
-                state=LimitState.UNANSWERED,
-                answered_at=None,
-                verified_at=None,
-                bound_before_kw=lasting_kw,
-                phase_order=doubted_order(setpoint, view.at),
+            doubted.append(
+                replace(
+                    setpoint,
+                    state=LimitState.UNANSWERED,
+                    answered_at=None,
+                    verified_at=None,
+                    bound_before_kw=lasting_kw,
+                    phase_order=doubted_order(setpoint, view.at),
+                )
             )
-            await self._stores.connectors.save_setpoint(doubted)
+        await self._keep(doubted)
 
     async def close(self) -> None:
         """Give up what is under way; the store holds it as sent."""
@@ -207,7 +211,7 @@ class LimitSender:
 
     async def _verify(self, view: GuardView) -> GuardView:
         """Keep the proof for every setpoint that the meter now shows to be kept, its number of phases included."""
-        proofs = {}
+        proofs, shown_now = {}, []
         for evse_id in self._unproven.those(view.connectors, view.sessions, lambda one: _is_unproven(view, one)):
             connector = view.connectors[evse_id]
             setpoint = connector.setpoint
@@ -221,8 +225,9 @@ class LimitSender:
                 if shown.obeys_phases is False and setpoint.obeys_phases is not False:
                     _LOG.warning("EVSE %s was told to charge on one phase and is not seen to: it stays on all", evse_id)
             if shown is not setpoint:
-                await self._stores.connectors.save_setpoint(shown)
+                shown_now.append(shown)
                 proofs[evse_id] = replace(connector, setpoint=shown)
+        await self._keep(shown_now)
         return replace(view, connectors=with_changes(view.connectors, proofs)) if proofs else view
 
     async def _start(
@@ -249,9 +254,9 @@ class LimitSender:
             await self._tell_pauses(view, command.evse_id)
             if session is not None and setpoint.phase_order not in (None, held):
                 await self._on_phases_switched(session.id, view.at)
-            await self._stores.connectors.save_setpoint(setpoint)
-            self._newest[command.evse_id] = setpoint
             pairs.append((command, setpoint))
+        await self._keep([setpoint for _, setpoint in pairs])
+        self._newest.update({setpoint.evse_id: setpoint for _, setpoint in pairs})
         occupied = view.sessions.keys()
         return [self._spawn(self._deliver(command, setpoint, occupied)) for command, setpoint in pairs]
 
@@ -298,17 +303,32 @@ class LimitSender:
 
     async def _record(self, setpoint: Setpoint, reply: LimitReply) -> None:
         """Keep the answer, unless a newer limit has been sent meanwhile."""
+        self._replies.append((setpoint, reply))
         async with self._turn:
-            if self._newest.get(setpoint.evse_id) is not setpoint:
-                return
-            answered = replace(setpoint, state=reply.state, answered_at=self._clock.now())
-            if reply.holds:
-                answered = replace(answered, state=LimitState.ACCEPTED, periods=reply.holds, takes_zero=False)
-            elif reply.state is LimitState.REJECTED:
-                answered = without_refused(answered)
-            await self._stores.connectors.save_setpoint(answered)
-        if reply.state is not LimitState.ACCEPTED:
-            _LOG.warning("EVSE %s: limit %s: %s", setpoint.evse_id, reply.state, reply.detail)
+            # Whoever has the turn first keeps all that have come: thousands may answer at once.
+            replies, self._replies = self._replies, []
+            kept = False
+            try:
+                counting = [pair for pair in replies if self._newest.get(pair[0].evse_id) is pair[0]]
+                await self._keep([self._answered(*pair) for pair in counting])
+                kept = True
+            finally:
+                if not kept:
+                    self._replies = replies + self._replies
+        for told, said in counting:
+            if said.state is not LimitState.ACCEPTED:
+                _LOG.warning("EVSE %s: limit %s: %s", told.evse_id, said.state, said.detail)
+
+    def _answered(self, setpoint: Setpoint, reply: LimitReply) -> Setpoint:
+        answered = replace(setpoint, state=reply.state, answered_at=self._clock.now())
+        if reply.holds:
+            return replace(answered, state=LimitState.ACCEPTED, periods=reply.holds, takes_zero=False)
+        return without_refused(answered) if reply.state is LimitState.REJECTED else answered
+
+    async def _keep(self, setpoints: Sequence[Setpoint]) -> None:
+        """Keep setpoints in one write, of which the disk has to know before anything else happens."""
+        if setpoints:
+            await self._stores.connectors.save_setpoints(setpoints)
 
     async def _wait_for(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Wait for answers, but not for a station that takes its time."""

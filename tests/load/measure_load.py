@@ -53,6 +53,8 @@ GREATEST_P99_S = 0.250
 GREATEST_SETTLING_S = 120.0
 GREATEST_GROWTH_SHARE = 0.05
 """Memory that grows less than this over the churn is flat."""
+PLANNED_WITHIN_S = 40.0
+"""A plan takes hundreds of megabytes while it is made, and is made within this time with what it gives back [s]."""
 
 
 def site_of(number: int) -> Site:
@@ -100,9 +102,17 @@ def serve(number: int, pipe: Connection, profile_to: str, with_control: bool) ->
 async def tell_usage(pipe: Connection) -> None:
     """Answer until told to stop."""
     while (wanted := await asyncio.to_thread(pipe.recv)) != "stop":
-        if wanted == "usage of what is needed":
-            gc.collect()
-        pipe.send(usage())
+        pipe.send(usage() if wanted == "usage" else await usage_at_rest())
+
+
+async def usage_at_rest() -> tuple[float, float]:
+    """Processor time [s], and the least memory over a while [MiB]: garbage collected, and no plan being made."""
+    least_mib, until_s = usage()[1], time.monotonic() + PLANNED_WITHIN_S
+    while time.monotonic() < until_s:
+        gc.collect()
+        least_mib = min(least_mib, usage()[1])
+        await asyncio.sleep(PLANNED_WITHIN_S / 16)
+    return usage()[0], least_mib
 
 
 async def serve_all(number: int, pipe: Connection, folder: Path) -> None:
@@ -193,9 +203,16 @@ class Server:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    async def usage(self, *, collected: bool = False) -> tuple[float, float]:
-        """Processor time [s] and memory [MiB]; where asked, once garbage that waits for its collection is gone."""
-        self._pipe.send("usage of what is needed" if collected else "usage")
+    async def usage(self) -> tuple[float, float]:
+        """Processor time [s] and memory [MiB] now."""
+        return await self._asked("usage")
+
+    async def usage_at_rest(self) -> tuple[float, float]:
+        """Processor time [s], and the least memory over a while [MiB]."""
+        return await self._asked("usage at rest")
+
+    async def _asked(self, wanted: str) -> tuple[float, float]:
+        self._pipe.send(wanted)
         told: tuple[float, float] = await asyncio.to_thread(self._pipe.recv)
         return told
 
@@ -239,12 +256,14 @@ async def churned(figures: Figures, fleet: LoadFleet, seconds: float, server: Se
     """Every station comes back once at least before memory is looked at first, and as often again until it is last."""
     per_s = len(fleet.stations) / seconds
     await fleet.churn(per_s, _after(seconds))
-    before_s, figures.memory_churn_begin_mib = await server.usage(collected=True)
+    before_s, figures.memory_churn_begin_mib = await server.usage_at_rest()
     begun_s = time.monotonic()
     number = await fleet.churn(per_s, _after(seconds))
-    after_s, figures.memory_churn_end_mib = await server.usage(collected=True)
-    figures.churn_per_s = number / (time.monotonic() - begun_s)
-    figures.churn_processor_share = (after_s - before_s) / (time.monotonic() - begun_s)
+    after_s, _ = await server.usage()
+    lasted_s = time.monotonic() - begun_s
+    figures.churn_per_s = number / lasted_s
+    figures.churn_processor_share = (after_s - before_s) / lasted_s
+    _, figures.memory_churn_end_mib = await server.usage_at_rest()
 
 
 def _after(seconds: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -359,6 +360,36 @@ def test_stations_that_come_back_at_once_are_doubted_together() -> None:
             "the next one does it for both"
         )
         assert len(views) == 2
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["kept at once", "the first write fails"])
+def test_answers_that_come_at_once_are_kept_in_one_write(fails: bool) -> None:
+    async def story() -> None:
+        bench = await bench_with_two()
+        await bench.loop.step("plug-in")
+        await bench.pass_time(20)
+        sender, stores = bench.control.sender, bench.stores.connectors
+        sent = [replace(await setpoint(bench, one), state=LimitState.SENT, answered_at=None) for one in (A, B)]
+        await stores.save_setpoints(sent)
+        sender._newest.update({one.evse_id: one for one in sent})
+        writes, save = [], stores.save_setpoints
+
+        async def noted(setpoints: Sequence[Setpoint]) -> None:
+            writes.append(len(setpoints))
+            if fails and len(writes) == 1:
+                raise StorageFailed("once")
+            await save(setpoints)
+
+        stores.save_setpoints = noted  # type: ignore[method-assign]
+        async with sender._turn:
+            answering = [asyncio.create_task(sender._record(one, LimitReply(LimitState.ACCEPTED))) for one in sent]
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*answering, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [StorageFailed if fails else type(None), type(None)]
+        assert writes == ([2, 2] if fails else [2])
+        assert [(await setpoint(bench, one)).state for one in (A, B)] == [LimitState.ACCEPTED] * 2
 
     run_virtual(story())
 
