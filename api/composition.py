@@ -63,6 +63,7 @@ from optimizer.control.safe_defaults import safe_defaults_kw
 from optimizer.control.settings import ControlSettings
 from optimizer.control.settlement import Settlement
 from optimizer.control.sleepers import SleeperDesk
+from optimizer.control.stop_pauses import StopPauseDesk
 from optimizer.costing.billing_time import BillingCalendar, billing_months, days_beginning
 from optimizer.domain.ids import StationId
 from optimizer.domain.site import Site
@@ -162,7 +163,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         operator = StationOperations(central.link, passwords)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock, departures)
-        _look_after_drivers(jobs, runtime, stores, gateway, operator, clock, settings)
+        _look_after_drivers(jobs, runtime, stores, gateway, operator, clock, configuration)
         await stack.enter_async_context(_battery_told(configuration, jobs, runtime, stores, clock, settings))
         if sink is not None:
             await stack.enter_async_context(sink)
@@ -470,13 +471,18 @@ def _look_after_drivers(
     gateway: ChargerGateway,
     operator: StationOperations,
     clock: Clock,
-    settings: ControlSettings,
+    configuration: Configuration,
 ) -> None:
-    """Add the jobs that tell stations of reservations and wake vehicles."""
-    notices = ReservationNotices(runtime.site, stores, gateway, operator, clock, settings)
-    desk = SleeperDesk(runtime.site, stores, runtime.tracking, operator, clock, settings)
+    """Add the jobs that tell stations of reservations, wake vehicles, and pause those that no limit pauses."""
+    site, settings = runtime.site, configuration.control
+    notices = ReservationNotices(site, stores, gateway, operator, clock, settings)
+    desk = SleeperDesk(site, stores, runtime.tracking, operator, clock, settings)
+    stations = configuration.ocpp.behaviour.stop_to_pause_stations
+    pauses = StopPauseDesk(site, stations, stores, runtime.ledger, operator, clock, settings)
     jobs.every(LOOK_S, "reservations", notices.tell)
     jobs.every(LOOK_S, "sleepers", desk.look)
+    if stations:
+        jobs.every(LOOK_S, "stop pauses", pauses.look)
 
 
 def _keep_up(

@@ -42,6 +42,9 @@ class OcppSettings:
     never_zero_stations: frozenset[StationId] = frozenset()
     """Stations that are told their least current where they would be told zero: those at which cars do not come back
     from a pause, though zero is taken."""
+    stop_to_pause_stations: frozenset[StationId] = frozenset()
+    """Stations whose transactions are ended where the plan pauses for a quarter of an hour or more, and started again
+    after it: those at which neither zero nor the least current is a pause that cars come back from."""
     silence_limit_s: float = 1800.0
     """Time without any frame after which a connection without pings is ended [s]."""
     call_timeout_s: float = 20.0

@@ -20,6 +20,7 @@ from station_wire import NOON, TOKEN
 from api.metrics import CountingGateway, ServiceMetrics
 from connectors.ocpp.security import SecurityProfile, StationGate
 from connectors.ocpp.server import OcppCentralSystem
+from connectors.ocpp.settings import OcppSettings
 from optimizer.control.controller import SiteController
 from optimizer.control.settings import ControlSettings
 from optimizer.domain.ids import CircuitId, EvseId, SiteId, TariffId, TokenId
@@ -55,10 +56,12 @@ class World:
         self.pv_kw = 0.0
         self.building_kw = 0.0
         self.price = Decimal("0.30")
+        self.bands: tuple[EnergyBand, ...] = ()
+        """Prices by time of day, where they are not the same all day."""
 
     async def tariff(self, site_id: SiteId, start: datetime, end: datetime) -> Tariff:
         band = EnergyBand("all day", TariffWindow(), self.price)
-        return Tariff(TariffId("flat"), "flat", "EUR", "UTC", (band,))
+        return Tariff(TariffId("flat"), "flat", "EUR", "UTC", self.bands or (band,))
 
     async def forecast(self, quantity: Quantity, start: datetime, end: datetime, recent: Measured) -> PowerSeries:
         return PowerSeries((start, end), (self.pv_kw if quantity is Quantity.PV else self.building_kw,))
@@ -147,6 +150,7 @@ async def governed(
     evses: int = 1,
     import_limit_kw: float = 100.0,
     control: ControlSettings = CONTROL,
+    served: OcppSettings = SETTINGS,
     **settings: Any,
 ) -> AsyncIterator[Governed]:
     """A station that has reached a service of its own."""
@@ -174,7 +178,7 @@ async def governed(
         site, stores, way, clock, world, world,
         assemble, plan, control,
     )  # fmt: skip
-    system = OcppCentralSystem([station], controller.ledger, clock, SETTINGS, StationGate(SecurityProfile.NONE))
+    system = OcppCentralSystem([station], controller.ledger, clock, served, StationGate(SecurityProfile.NONE))
     way.connect(system)
     traits = StationSettings(station, version, sample_interval_s=round(STEP_S), **settings)
     async with station_at(system, traits, clock) as virtual:
