@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -298,6 +298,32 @@ class MeterHistory:
         return min(mean_kw, self._evse.max_power_kw) if mean_kw >= 0 else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What readings in a row say of a register's rise and of the energy by power."""
+
+    rise_kwh: float
+    """Rise of the register as told [kWh]."""
+    least_kwh: float
+    """Energy by the lesser of the powers at both ends [kWh]."""
+    most_kwh: float
+    """Energy by the greater of them [kWh]."""
+
+    def and_then(self, later: _Seen) -> _Seen:
+        """The same up to later readings."""
+        return _Seen(self.rise_kwh + later.rise_kwh, self.least_kwh + later.least_kwh, self.most_kwh + later.most_kwh)
+
+    @property
+    def shows_prefix(self) -> bool:
+        """Whether the register's rise is the energy by power, but for the prefix."""
+        meant_kwh, tolerance = self.rise_kwh * PREFIX, PREFIX_TOLERANCE_FACTOR
+        least_kwh = max(self.least_kwh / tolerance, self.most_kwh * LATE_START_SHARE)
+        return self.most_kwh >= LEAST_ENERGY_KWH and least_kwh <= meant_kwh <= self.most_kwh * tolerance
+
+
+_NOTHING_SEEN = _Seen(0.0, 0.0, 0.0)
+
+
 class _PrefixCheck:
     """Compares the register's rise in a transaction with the energy by power, to find kWh that are called Wh.
 
@@ -315,7 +341,7 @@ class _PrefixCheck:
         self._first_kwh: Decimal | None = None
         self._told_kwh: Decimal | None = None
         self._last: MeterSample | None = None
-        self._rise_kwh = self._least_kwh = self._most_kwh = 0.0
+        self._seen = _NOTHING_SEEN
 
     @property
     def is_wrong(self) -> bool:
@@ -364,8 +390,7 @@ class _PrefixCheck:
 
     def start_anew(self) -> None:
         """Another transaction: what was found stays, what was summed does not."""
-        self._first_kwh, self._last = None, None
-        self._rise_kwh = self._least_kwh = self._most_kwh = 0.0
+        self._first_kwh, self._last, self._seen = None, None, _NOTHING_SEEN
 
     def observe(self, sample: MeterSample) -> None:
         """Take note of one sample as it was told; at a transaction's begin nothing flows."""
@@ -393,18 +418,16 @@ class _PrefixCheck:
         if max(last.power_kw, sample.power_kw) < CHARGING_KW:
             return
         hours = (sample.at - last.at) / timedelta(hours=1)
-        self._rise_kwh += float(sample.register_kwh - last.register_kwh)
-        self._least_kwh += min(last.power_kw, sample.power_kw) * hours
-        self._most_kwh += max(last.power_kw, sample.power_kw) * hours
-        if self._most_kwh >= LEAST_ENERGY_KWH and self._shows_prefix():
+        between = _Seen(
+            float(sample.register_kwh - last.register_kwh),
+            min(last.power_kw, sample.power_kw) * hours,
+            max(last.power_kw, sample.power_kw) * hours,
+        )
+        self._seen = self._seen.and_then(between)
+        # Two readings that both show a vehicle charging are enough: the time stamp of a transaction's begin may be off.
+        if self._seen.shows_prefix or (between.least_kwh >= LEAST_ENERGY_KWH and between.shows_prefix):
             # From here on the rise since the transaction's first register counts in full.
             self.learn_of_it(None)
-
-    def _shows_prefix(self) -> bool:
-        """Whether the register's rise is the energy by power, but for the prefix."""
-        meant_kwh, tolerance = self._rise_kwh * PREFIX, PREFIX_TOLERANCE_FACTOR
-        least_kwh = max(self._least_kwh / tolerance, self._most_kwh * LATE_START_SHARE)
-        return least_kwh <= meant_kwh <= self._most_kwh * tolerance
 
     def mended(self, told_kwh: Decimal) -> Decimal:
         """The register in kWh that the meter means, going on from what was told before."""

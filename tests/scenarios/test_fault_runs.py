@@ -54,6 +54,7 @@ FAILED_ONCE = {
     13: "an EVSE read its registers anew in the middle of a transaction, when its neighbour had shown their unit",
     847: "the same, at a transaction's first register",
     89: "the same",
+    280: "a start stamped a minute late hid that meter values told kWh as Wh",
     50: "a start in true Wh was taken for what meter values had told before their unit was found out",
 }
 """Seeds that failed once in runs of two minutes of faults, with what was wrong; `make faults` runs them all."""

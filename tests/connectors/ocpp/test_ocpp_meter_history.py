@@ -265,6 +265,23 @@ class TestPrefix:
         says(history, 0.5, told, 11.0)
         assert history.tells_kwh_as_wh is is_wrong
 
+    @pytest.mark.parametrize(
+        ("told", "is_wrong"),
+        [
+            pytest.param(("26.197280", "26.197291"), True, id="a thousandth"),
+            pytest.param(("26.222", "26.233"), False, id="what the power makes"),
+        ],
+    )
+    def test_two_values_with_power_show_it_though_the_start_is_stamped_a_minute_late(
+        self, history, told, is_wrong
+    ) -> None:
+        begun = Decimal("26.197255") if is_wrong else Decimal("26.197")
+        history.begin(TX, begun, START)
+        history.judge(MeterReading(None, ReadingReason.TRANSACTION_BEGIN, begun, 0.0), START, TX)
+        for minute, register_kwh in zip((0.06, 0.55), told, strict=True):
+            says(history, minute, register_kwh, 1.38)
+        assert history.tells_kwh_as_wh is is_wrong
+
     def test_standby_that_only_the_power_shows_is_no_prefix(self, history) -> None:
         samples = [says(history, minute, 5 + (minute > 600) / 1000, 0.06) for minute in range(0, 900, 20)]
         assert samples[-1].register_kwh == Decimal("5.001")
