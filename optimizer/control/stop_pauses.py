@@ -79,8 +79,6 @@ class StopPauseDesk:
 
     async def look(self) -> None:
         """Order what the plan in force asks of every vehicle at these stations."""
-        if not self._stations:
-            return
         now = self._clock.now()
         there = await self._stores.connectors.occupancy(self._site.id)
         plan = await self._stores.plans.latest_plan(self._site.id)
