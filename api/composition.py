@@ -163,8 +163,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
         operator = StationOperations(central.link, passwords)
         jobs = _jobs(configuration, clock, metrics, runtime, spending, tariffs, site)
         _keep_up(jobs, configuration, stores, site, clock, departures)
-        _look_after_drivers(jobs, runtime, stores, gateway, operator, clock, settings)
-        _pause_by_stopping(jobs, configuration, runtime, stores, operator, clock, settings)
+        _look_after_drivers(jobs, configuration, runtime, stores, gateway, operator, clock, settings)
         await stack.enter_async_context(_battery_told(configuration, jobs, runtime, stores, clock, settings))
         if sink is not None:
             await stack.enter_async_context(sink)
@@ -467,6 +466,7 @@ async def _battery_told(
 
 def _look_after_drivers(
     jobs: Jobs,
+    configuration: Configuration,
     runtime: SiteRuntime,
     stores: DatabaseStores,
     gateway: ChargerGateway,
@@ -474,27 +474,15 @@ def _look_after_drivers(
     clock: Clock,
     settings: ControlSettings,
 ) -> None:
-    """Add the jobs that tell stations of reservations and wake vehicles."""
+    """Add the jobs that tell stations of reservations, wake vehicles, and pause those that no limit pauses."""
     notices = ReservationNotices(runtime.site, stores, gateway, operator, clock, settings)
     desk = SleeperDesk(runtime.site, stores, runtime.tracking, operator, clock, settings)
     jobs.every(LOOK_S, "reservations", notices.tell)
     jobs.every(LOOK_S, "sleepers", desk.look)
-
-
-def _pause_by_stopping(
-    jobs: Jobs,
-    configuration: Configuration,
-    runtime: SiteRuntime,
-    stores: DatabaseStores,
-    operator: StationOperations,
-    clock: Clock,
-    settings: ControlSettings,
-) -> None:
-    """Add the job that pauses vehicles by the end of their transactions, where a station is to be treated so."""
     stations = configuration.ocpp.behaviour.stop_to_pause_stations
     if stations:
-        desk = StopPauseDesk(runtime.site, stations, stores, runtime.ledger, operator, clock, settings)
-        jobs.every(LOOK_S, "stop pauses", desk.look)
+        pauses = StopPauseDesk(runtime.site, stations, stores, runtime.ledger, operator, clock, settings)
+        jobs.every(LOOK_S, "stop pauses", pauses.look)
 
 
 def _keep_up(
