@@ -109,7 +109,7 @@ def planned_site(configuration: Configuration) -> Site:
     safe_defaults_kw(site)
     _forecasts(configuration, site)
     _tariffs(configuration, site, tariff, _clock(configuration))
-    _doors(configuration.ocpp, _passwords(configuration, site))
+    _doors(configuration.ocpp, _passwords(configuration))
     _capabilities(configuration)
     _authority(configuration.ocpp)
     _billing_sink(configuration)
@@ -129,7 +129,7 @@ async def running(configuration: Configuration) -> AsyncIterator[RunningService]
     site = _site(configuration, tariff)
     tariffs = _tariffs(configuration, site, tariff, clock)
     forecasts = _forecasts(configuration, site)
-    passwords = _passwords(configuration, site)
+    passwords = _passwords(configuration)
     doors = _doors(configuration.ocpp, passwords)
     capabilities = _capabilities(configuration)
     authority = _authority(configuration.ocpp)
@@ -309,13 +309,9 @@ def _readiness(
     )
 
 
-def _passwords(configuration: Configuration, site: Site) -> PasswordStore:
+def _passwords(configuration: Configuration) -> PasswordStore:
     """The stations' password hashes: those of the file that can be changed, then those of the configuration."""
     hashes = {StationId(one.station_id): one.password_hash for one in configuration.ocpp.passwords}
-    known = {station.id for station in site.stations}
-    for station_id in hashes:
-        if station_id not in known:
-            raise InvalidConfiguration("ocpp.passwords.station_id", station_id, f"name a station of site {site.id!r}")
     file = configuration.passwords_file
     return StaticCredentials(hashes) if file is None else FilePasswords(file, hashes)
 

@@ -6,6 +6,7 @@ Secrets may come from the environment, which wins over the file: ``CHARGEHORIZON
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +22,7 @@ from connectors.ocpp.settings import OcppSettings
 from connectors.sections import FOLDER, ExistingFile, Section, fields_of, first_of, read_sections, section_errors
 from connectors.site_section import Positive, SiteSection
 from optimizer.control.settings import ControlSettings
-from optimizer.domain.ids import TariffId
+from optimizer.domain.ids import StationId, TariffId
 from optimizer.errors import InvalidConfiguration, InvalidInput
 from optimizer.planning.settings import PlanningSettings
 
@@ -456,11 +457,30 @@ def load_configuration(path: Path, secrets: Secrets | None = None) -> Configurat
         # Checks of the planner's and the OCPP endpoint's own settings, which name their section themselves.
         raise InvalidConfiguration(error.field, error.value, error.fix, where=str(path)) from error
     try:
-        configuration.site.to_site(TariffId(""))
+        site = configuration.site.to_site(TariffId(""))
     except InvalidInput as error:
         # The domain's own checks: fuses that are no tree, two EVSEs of one name.
         raise InvalidConfiguration(f"site.{error.field}", error.value, error.fix, where=str(path)) from error
+    for field, station_id in _named_stations(configuration.ocpp):
+        if station_id not in {station.id for station in site.stations}:
+            raise InvalidConfiguration(field, station_id, f"name a station of site {site.id!r}", where=str(path))
     return configuration
+
+
+def _named_stations(ocpp: OcppSection) -> Iterator[tuple[str, StationId]]:
+    """The stations that settings are for, each with the field that names it."""
+    for one in ocpp.passwords:
+        yield "ocpp.passwords.station_id", StationId(one.station_id)
+    behaviour = ocpp.behaviour
+    for name, station_ids in {
+        "assumed_versions": behaviour.assumed_versions,
+        "no_ping_stations": behaviour.no_ping_stations,
+        "never_zero_stations": behaviour.never_zero_stations,
+        "stop_to_pause_stations": behaviour.stop_to_pause_stations,
+        "station_maxima_kw": behaviour.station_maxima_kw,
+    }.items():
+        for station_id in sorted(station_ids):
+            yield f"ocpp.behaviour.{name}", station_id
 
 
 def _with_secrets(given: dict[str, Any], secrets: Secrets) -> dict[str, Any]:

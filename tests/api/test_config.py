@@ -216,6 +216,7 @@ def test_stations_with_several_evses_are_numbered(tmp_path: Path, example: Any) 
             "phases_in_turn": [["L1", "L2"], ["L2", "L3"], ["L3", "L1"]],
         }
     ]
+    example["ocpp"]["passwords"] = []
     site = loaded(tmp_path, example).site.to_site(TariffId("t"))
     rotations = {evse.id: evse.phases for evse in site.evses.values() if evse.station_id in ("A", "B")}
     assert list(rotations) == ["A-1", "A-2", "B-1", "B-2"]
