@@ -34,6 +34,8 @@ _FIXES = {
     "extra_forbidden": "no such field",
     "model_type": "give a section with fields of its own",
     "dict_type": "give a section with fields of its own",
+    "frozen_set_type": "give a list, for example [a, b]",
+    "tuple_type": "give a list, for example [a, b]",
     "timezone_aware": "give a UTC offset, for example 2026-03-01T08:00:00Z",
 }
 

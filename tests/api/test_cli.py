@@ -35,6 +35,11 @@ MISTAKES = {
     "a misspelt field": ("import_limit_kw: 69", "import_limit: 69", "site.grid_connection.import_limit = 69"),
     "a tariff in another currency": ("currency: EUR", "currency: DKK", "currency = 'EUR': must be DKK"),
     "a password of no station": ("station_id: south-01", "station_id: south-02", "name a station of site 'office'"),
+    "one station where a list belongs": (
+        "ocpp:\n",
+        "ocpp:\n  behaviour: {stop_to_pause_stations: north-01}\n",
+        "stop_to_pause_stations = 'north-01': give a list, for example [a, b]",
+    ),
     "a pause at no station": (
         "ocpp:\n",
         "ocpp:\n  behaviour: {stop_to_pause_stations: [north-9]}\n",
